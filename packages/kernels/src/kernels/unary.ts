@@ -1,21 +1,29 @@
-/** Elementwise functions of one tensor: y = f(x). */
-import { defineKernel } from "../kernel.ts";
+/** Elementwise functions of one tensor: y = f(x), and y = scale * x. */
 import { grid1d, WORKGROUP } from "../grid.ts";
+import { defineKernel } from "../kernel.ts";
+import { erf, ERF_WGSL } from "./binary.ts";
 
-/** WGSL expression of x and its plain reference. tanh is clamped: drivers return NaN for large arguments. */
+/** WGSL expression of x (and dims.scale) and its plain reference. tanh is clamped: drivers return NaN for large arguments. */
 export const unaryFunctions = {
   silu: { wgsl: "x / (1.0 + exp(-x))", f: (x: number) => x / (1 + Math.exp(-x)) },
   relu: { wgsl: "max(x, 0.0)", f: (x: number) => Math.max(x, 0) },
-  tanh: { wgsl: "tanh(clamp(x, -15.0, 15.0))", f: (x: number) => Math.tanh(x) },
+  tanh: { wgsl: "tanh_safe(x)", f: (x: number) => Math.tanh(x) },
+  /** x * Phi(x), exact. Hendrycks & Gimpel 2016, arXiv:1606.08415. */
+  gelu: { wgsl: "0.5 * x * (1.0 + erf(x * 0.70710678))", f: (x: number) => 0.5 * x * (1 + erf(x / Math.SQRT2)) },
+  gelu_tanh: {
+    wgsl: "0.5 * x * (1.0 + tanh_safe(0.79788456 * (x + 0.044715 * x * x * x)))",
+    f: (x: number) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
+  },
+  scale: { wgsl: "dims.scale * x", f: (x: number, scale: number) => scale * x },
 } as const;
 export type UnaryName = keyof typeof unaryFunctions;
 
-/** x, y: [count]. */
-export const unary = defineKernel<{ fn: UnaryName }, "count", "x" | "y">({
+/** x, y: [count]. `scale` is read by "scale" alone. */
+export const unary = defineKernel<{ fn: UnaryName }, "count" | "scale", "x" | "y">({
   name: "unary",
-  dims: { count: "u32" },
+  dims: { count: "u32", scale: "f32" },
   bindings: () => ({ x: { type: "f32", access: "read" }, y: { type: "f32", access: "read_write" } }),
-  wgsl: ({ fn }) => `
+  wgsl: ({ fn }) => `${ERF_WGSL}
 @compute @workgroup_size(${WORKGROUP})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let i = workgroup_index(group, groups) * ${WORKGROUP}u + lane;
@@ -25,11 +33,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 }`,
   grid: ({ count }) => grid1d(count),
   sizes: ({ count }) => ({ x: count, y: count }),
-  reference({ x, y }, { count }, { fn }) {
-    for (let i = 0; i < count; i++) y[i] = unaryFunctions[fn].f(x[i]!);
+  reference({ x, y }, { count, scale }, { fn }) {
+    for (let i = 0; i < count; i++) y[i] = unaryFunctions[fn].f(x[i]!, scale);
   },
   cost: ({ count }) => ({ flops: 4 * count, bytes: 8 * count }),
   cases: (Object.keys(unaryFunctions) as UnaryName[]).flatMap((fn) =>
-    [1, WORKGROUP + 1, 5000].map((count) => ({ name: `${fn} ${count}`, statics: { fn }, dims: { count } })),
+    [1, WORKGROUP + 1, 5000].map((count) => ({
+      name: `${fn} ${count}`,
+      statics: { fn },
+      dims: { count, scale: -1.5 },
+      fill: { x: (i: number) => ((i * 37) % 201) / 20 - 5 },
+    })),
   ),
 });

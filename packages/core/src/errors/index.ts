@@ -1,0 +1,26 @@
+/** Errors a caller may want to tell apart. Each message says where, which rule, what was given, and what to do. */
+
+/** Tensor shapes or dtypes that do not fit an op. */
+export class ShapeError extends Error {
+  override name = "ShapeError";
+}
+
+/** A model or adapter file that is damaged, incomplete or does not fit: names the file and the tensor. */
+export class CheckpointError extends Error {
+  override name = "CheckpointError";
+}
+
+/** A configuration value that is missing, of the wrong type or out of range: names the file or flag and the field. */
+export class ConfigError extends Error {
+  override name = "ConfigError";
+}
+
+/** A data file or a row that cannot be used: names the file, the line and the field. */
+export class DataError extends Error {
+  override name = "DataError";
+}
+
+/** A name that nothing has. The message lists near names. */
+export class UnknownName extends Error {
+  override name = "UnknownName";
+}

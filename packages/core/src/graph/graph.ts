@@ -1,0 +1,116 @@
+/** The graph: a plain list of nodes in the order they will run. Shapes and dtypes are static; nothing here computes. */
+import { ShapeError } from "../errors/index.ts";
+import type { Op, Attrs } from "./op.ts";
+
+/** f16 and bf16 are storage types of weights; arithmetic is f32. */
+export type DType = "f32" | "f16" | "bf16" | "i32" | "u32";
+
+export interface Spec {
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+}
+
+/** A value that an op produced or that comes from outside. Handles are cheap and immutable. */
+export interface Tensor extends Spec {
+  readonly graph: Graph;
+  /** Index into graph.values. */
+  readonly id: number;
+}
+
+/** Where a value comes from: computed by a node, written before each run, or a buffer that outlives the step. */
+export type Origin =
+  | { readonly kind: "node"; readonly node: Node; readonly output: number }
+  | { readonly kind: "input"; readonly name: string }
+  | { readonly kind: "param"; readonly name: string };
+
+export interface Node {
+  readonly op: Op;
+  readonly inputs: readonly Tensor[];
+  readonly outputs: readonly Tensor[];
+  readonly attrs: Attrs;
+  /** Number of the block (transformer layer) that was being traced; the unit of recomputation. */
+  readonly block: number | undefined;
+}
+
+export class Graph {
+  readonly nodes: Node[] = [];
+  readonly values: { readonly tensor: Tensor; readonly origin: Origin }[] = [];
+  #named = new Map<string, Tensor>();
+  #block: number | undefined;
+
+  /** A tensor the caller writes before each run. Asking again for a name gives the same tensor; throws ShapeError if the spec differs. */
+  input(name: string, shape: readonly number[], dtype: DType = "f32"): Tensor {
+    return this.#external("input", name, { shape, dtype });
+  }
+
+  /** A tensor that outlives the step: a weight, an adapter's parameter, optimizer state, a cache. Resolved by name when the graph is bound. */
+  param(name: string, shape: readonly number[], dtype: DType = "f32"): Tensor {
+    return this.#external("param", name, { shape, dtype });
+  }
+
+  /** Appends a node. Throws ShapeError, with the op's name, if the inputs do not fit. */
+  apply<A extends Attrs>(op: Op<A>, inputs: readonly Tensor[], attrs: A): Tensor[] {
+    for (const t of inputs) {
+      if (t.graph !== this) throw new ShapeError(`${op.name}: an input belongs to another graph`);
+    }
+    const outputs: Tensor[] = [];
+    const node: Node = { op: op as unknown as Op, inputs, outputs, attrs, block: this.#block };
+    this.nodes.push(node);
+    for (const [output, spec] of op.infer(inputs, attrs).entries()) {
+      outputs.push(this.#value(spec, { kind: "node", node, output }));
+    }
+    return outputs;
+  }
+
+  /** Marks all nodes traced inside `build` as one block. */
+  block<T>(index: number, build: () => T): T {
+    const outer = this.#block;
+    this.#block = index;
+    try {
+      return build();
+    } finally {
+      this.#block = outer;
+    }
+  }
+
+  originOf(tensor: Tensor): Origin {
+    return this.values[tensor.id]!.origin;
+  }
+
+  #external(kind: "input" | "param", name: string, spec: Spec): Tensor {
+    const known = this.#named.get(name);
+    if (known) {
+      if (this.originOf(known).kind !== kind || known.dtype !== spec.dtype || !sameShape(known.shape, spec.shape)) {
+        throw new ShapeError(
+          `${kind} ${name} is [${spec.shape}] ${spec.dtype} here, was [${known.shape}] ${known.dtype} before`,
+        );
+      }
+      return known;
+    }
+    const tensor = this.#value(spec, { kind, name });
+    this.#named.set(name, tensor);
+    return tensor;
+  }
+
+  #value({ shape, dtype }: Spec, origin: Origin): Tensor {
+    const tensor: Tensor = { graph: this, id: this.values.length, shape, dtype };
+    // A handle prints without the whole graph behind it.
+    Object.defineProperty(tensor, "graph", { enumerable: false });
+    this.values.push({ tensor, origin });
+    return tensor;
+  }
+}
+
+export function sizeOf(shape: readonly number[]): number {
+  return shape.reduce((a, b) => a * b, 1);
+}
+
+export function sameShape(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((n, i) => n === b[i]);
+}
+
+/** Bytes of a tensor on the device: f16 and bf16 are packed two to a u32. */
+export function bytesOf({ shape, dtype }: Spec): number {
+  const count = sizeOf(shape);
+  return dtype === "f16" || dtype === "bf16" ? Math.ceil(count / 2) * 4 : count * 4;
+}

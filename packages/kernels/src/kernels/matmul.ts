@@ -1,0 +1,201 @@
+/** Matrix product with an epilogue. Two texts: one subgroup per tile (drivers that run on the CPU, and small M), shared-memory tiles (GPUs). */
+import type { Capabilities } from "../device.ts";
+import { defineKernel, type KernelCase } from "../kernel.ts";
+import { ERF_WGSL, erf } from "./binary.ts";
+import { sharedTileText } from "./_matmul-shared.ts";
+import { subgroupText } from "./_matmul-subgroup.ts";
+import { packedLoad, readPacked, type WeightType } from "./_packed.ts";
+
+export type Activation = "none" | "silu" | "relu" | "gelu" | "gelu_tanh" | "tanh";
+
+/** Tile of the kernel: rows and columns per lane (subgroup text) or per thread (shared text). */
+export interface MatmulTile {
+  readonly variant: "subgroup" | "shared";
+  readonly rows: number;
+  readonly columns: number;
+}
+
+export interface MatmulStatics extends Record<string, string | number | boolean> {
+  /** a is stored [k, m] instead of [m, k]. */
+  transA: boolean;
+  /** b is stored [n, k] (nn.Linear) instead of [k, n]. */
+  transB: boolean;
+  /** Storage of b; f16 and bf16 are packed two to a u32 in row-major order. */
+  bType: WeightType;
+  hasBias: boolean;
+  activation: Activation;
+  /** Adds to `residual` (same shape as y) after everything else. */
+  hasResidual: boolean;
+  variant: "subgroup" | "shared";
+  rows: number;
+  columns: number;
+}
+
+type MatmulDims = "m" | "n" | "k" | "scale" | "aColumns" | "aOffset" | "yColumns" | "yOffset";
+type MatmulBuffers = "a" | "b" | "bias" | "residual" | "y";
+
+const activations: Record<Activation, { wgsl: string; f: (x: number) => number }> = {
+  none: { wgsl: "v", f: (x) => x },
+  silu: { wgsl: "v / (1.0 + exp(-v))", f: (x) => x / (1 + Math.exp(-x)) },
+  relu: { wgsl: "max(v, 0.0)", f: (x) => Math.max(x, 0) },
+  gelu: { wgsl: "0.5 * v * (1.0 + erf(v * 0.70710678))", f: (x) => 0.5 * x * (1 + erf(x / Math.SQRT2)) },
+  gelu_tanh: {
+    wgsl: "0.5 * v * (1.0 + tanh_safe(0.79788456 * (v + 0.044715 * v * v * v)))",
+    f: (x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
+  },
+  tanh: { wgsl: "tanh_safe(v)", f: Math.tanh },
+};
+
+/**
+ * y = activation(scale * a b + bias) + residual, sums in f32 in the order of k for every tile, so a row's result does not depend on m.
+ * a: [m, k] or [k, m], columns from aOffset of rows of aColumns; b: [k, n] or [n, k]; bias: [n]; residual, y: columns yOffset .. yOffset + n of rows of
+ * yColumns (a weight split by rows fills a part of each row). y is not written elsewhere.
+ */
+export const matmul = defineKernel<MatmulStatics, MatmulDims, MatmulBuffers>({
+  name: "matmul",
+  dims: { m: "u32", n: "u32", k: "u32", aColumns: "u32", aOffset: "u32", yColumns: "u32", yOffset: "u32", scale: "f32" },
+  bindings: ({ bType, hasBias, hasResidual }) =>
+    ({
+      a: { type: "f32", access: "read" },
+      b: { type: bType === "f32" ? "f32" : "u32", access: "read" },
+      ...(hasBias ? { bias: { type: "f32", access: "read" } } : {}),
+      ...(hasResidual ? { residual: { type: "f32", access: "read" } } : {}),
+      y: { type: "f32", access: "read_write" },
+    }) as Record<MatmulBuffers, { type: "f32" | "u32"; access: "read" | "read_write" }>,
+  wgsl(statics, capabilities) {
+    const { transA, transB, bType, hasBias, activation, hasResidual } = statics;
+    const common = `${activation.startsWith("gelu") || activation === "tanh" ? ERF_WGSL : ""}
+${packedLoad("b", bType)}
+fn index_a(row: u32, k: u32) -> u32 { return ${transA ? "k * dims.aColumns + dims.aOffset + row" : "row * dims.aColumns + dims.aOffset + k"}; }
+fn index_b(k: u32, col: u32) -> u32 { return ${transB ? "col * dims.k + k" : "k * dims.n + col"}; }
+fn store(row: u32, col: u32, acc: f32) {
+  if (row >= dims.m || col >= dims.n) { return; }
+  var v = acc * dims.scale;
+  ${hasBias ? "v += bias[col];" : ""}
+  v = ${activations[activation].wgsl};
+  let at = row * dims.yColumns + dims.yOffset + col;
+  y[at] = v${hasResidual ? " + residual[at]" : ""};
+}`;
+    const text = statics.variant === "subgroup" ? subgroupText : sharedTileText;
+    return text(statics, capabilities) + common;
+  },
+  grid({ m, n }, { variant, rows, columns }, capabilities) {
+    const [tileRows, tileColumns] =
+      variant === "subgroup" ? [rows, columns * capabilities.subgroupMinSize] : [rows * 16, columns * 16];
+    return Math.ceil(m / tileRows) * Math.ceil(n / tileColumns);
+  },
+  sizes({ m, n, k, aColumns, aOffset, yColumns, yOffset }, { transA, bType }) {
+    const y = (m - 1) * yColumns + yOffset + n;
+    const a = transA ? (k - 1) * aColumns + aOffset + m : (m - 1) * aColumns + aOffset + k;
+    return { a, b: bType === "f32" ? k * n : Math.ceil((k * n) / 2), bias: n, residual: y, y };
+  },
+  reference({ a, b, bias, residual, y }, { m, n, k, scale, aColumns, aOffset, yColumns, yOffset }, { transA, transB, bType, hasBias, activation, hasResidual }) {
+    for (let row = 0; row < m; row++) {
+      for (let col = 0; col < n; col++) {
+        let sum = 0;
+        for (let i = 0; i < k; i++) {
+          sum += a[(transA ? i * aColumns + row : row * aColumns + i) + aOffset]! * readPacked(b, transB ? col * k + i : i * n + col, bType);
+        }
+        const v = activations[activation].f(sum * scale + (hasBias ? bias[col]! : 0));
+        const at = row * yColumns + yOffset + col;
+        y[at] = v + (hasResidual ? residual[at]! : 0);
+      }
+    }
+  },
+  cost: ({ m, n, k }, { bType }) => ({ flops: 2 * m * n * k, bytes: 4 * (m * k + m * n) + (bType === "f32" ? 4 : 2) * k * n }),
+  cases: cases(),
+});
+
+const scratch = new DataView(new ArrayBuffer(4));
+
+/**
+ * The tile for a product, from what the device can do. A subgroup tile wants as many rows as m has: each element of b is loaded once per tile row.
+ * GPUs take shared-memory tiles unless m is small.
+ */
+export function chooseTile({ m, n }: { readonly m: number; readonly n: number }, capabilities: Capabilities): MatmulTile {
+  const fixedSubgroup = capabilities.subgroups && capabilities.subgroupMinSize === capabilities.subgroupMaxSize;
+  if (!fixedSubgroup || (!capabilities.isSoftware && m > 16)) {
+    return { variant: "shared", rows: m <= 16 ? 1 : 4, columns: 4 };
+  }
+  const columns = n <= capabilities.subgroupMinSize ? 1 : 2;
+  const rows = [1, 2, 4, 8].find((r) => m <= r) ?? 16;
+  return { variant: "subgroup", rows, columns };
+}
+
+function cases(): KernelCase<MatmulStatics, MatmulDims, MatmulBuffers>[] {
+  const plain: MatmulStatics = {
+    transA: false,
+    transB: true,
+    bType: "f32",
+    hasBias: false,
+    activation: "none",
+    hasResidual: false,
+    variant: "subgroup",
+    rows: 4,
+    columns: 2,
+  };
+  const bits = (type: WeightType) => (i: number) => {
+    // Two small floats of either sign in one word.
+    const one = (j: number) => {
+      const value = (((j * 29) % 31) - 15) / 16;
+      if (type === "bf16") {
+        scratch.setFloat32(0, value);
+        return scratch.getUint32(0) >>> 16;
+      }
+      const sign = value < 0 ? 0x8000 : 0;
+      const magnitude = Math.abs(value);
+      if (magnitude === 0) return sign;
+      const exponent = Math.floor(Math.log2(magnitude));
+      return sign | ((exponent + 15) << 10) | Math.round((magnitude / 2 ** exponent - 1) * 1024);
+    };
+    return (one(2 * i) | (one(2 * i + 1) << 16)) >>> 0;
+  };
+  const at = (m: number, n: number, k: number, transA = false) => ({ m, n, k, aColumns: transA ? m : k, aOffset: 0, yColumns: n, yOffset: 0, scale: 1 });
+  const all: KernelCase<MatmulStatics, MatmulDims, MatmulBuffers>[] = [];
+  for (const tile of [
+    { variant: "subgroup", rows: 4, columns: 2 },
+    { variant: "shared", rows: 4, columns: 4 },
+  ] as const) {
+    for (const transA of [false, true]) {
+      for (const transB of [false, true]) {
+        const layout = `${tile.variant} ${transA ? "aT" : "a"} ${transB ? "bT" : "b"}`;
+        all.push({ name: layout, statics: { ...plain, ...tile, transA, transB }, dims: at(5, 19, 13, transA) });
+        all.push({
+          name: `${layout} 70x65x33`,
+          statics: { ...plain, ...tile, transA, transB },
+          dims: at(70, 65, 33, transA),
+        });
+      }
+      for (const bType of ["f16", "bf16"] as const) {
+        all.push({
+          name: `${tile.variant} ${bType} ${transA ? "b" : "bT"}`,
+          statics: { ...plain, ...tile, transB: !transA, bType },
+          dims: at(5, 19, 13),
+          fill: { b: bits(bType) },
+        });
+      }
+    }
+    for (const activation of ["silu", "relu", "gelu", "gelu_tanh", "tanh"] as const) {
+      all.push({
+        name: `${tile.variant} bias ${activation} residual`,
+        statics: { ...plain, ...tile, activation, hasBias: true, hasResidual: true },
+        dims: { ...at(5, 19, 13), scale: 0.5 },
+      });
+    }
+    all.push({ name: `${tile.variant} into a part of each row`, statics: { ...plain, ...tile }, dims: { ...at(5, 19, 13), aColumns: 17, aOffset: 3, yColumns: 40, yOffset: 21 }, fill: { y: () => 0 } });
+  }
+  for (const rows of [1, 2, 8, 16]) {
+    all.push({ name: `subgroup ${rows} rows`, statics: { ...plain, rows }, dims: at(17, 19, 13) });
+  }
+  all.push({ name: "one element", statics: plain, dims: at(1, 1, 1) });
+  for (const [m, n, k] of [
+    [512, 512, 512],
+    [1024, 1024, 1024],
+    [64, 2048, 2048],
+    [8, 2048, 2048],
+    [1, 2048, 2048],
+  ] as const) {
+    all.push({ name: `${m}x${k}x${n}`, statics: { ...plain, rows: Math.min(16, m) }, dims: at(m, n, k), benchOnly: true });
+  }
+  return all;
+}
