@@ -1,13 +1,44 @@
 /** Every kernel. One line each; the conformance suite and `graft bench` run over this list. */
 import type { Kernel } from "./kernel.ts";
+import { attention, attentionDelta, attentionGradKey, attentionGradQuery } from "./kernels/attention.ts";
 import { binary } from "./kernels/binary.ts";
+import { columnwise, scaledSum, sumRows } from "./kernels/columns.ts";
+import { crossEntropy, crossEntropyGrad } from "./kernels/cross-entropy.ts";
+import { dropout } from "./kernels/dropout.ts";
 import { embedding, embeddingGrad } from "./kernels/embedding.ts";
 import { fillKernel } from "./kernels/fill.ts";
 import { matmul } from "./kernels/matmul.ts";
 import { norm, normGrad, normWeightGrad } from "./kernels/norm.ts";
+import { accumulate, adamw, clipFactor, sumSquares } from "./kernels/optimizer.ts";
+import { cacheWrite, pagedAttention } from "./kernels/paged-attention.ts";
 import { rope } from "./kernels/rope.ts";
 import { unary } from "./kernels/unary.ts";
 
 export const kernels: readonly Kernel[] = [
-  binary, embedding, embeddingGrad, fillKernel, matmul, norm, normGrad, normWeightGrad, rope, unary,
+  accumulate,
+  adamw,
+  attention,
+  attentionDelta,
+  attentionGradKey,
+  attentionGradQuery,
+  binary,
+  cacheWrite,
+  clipFactor,
+  columnwise,
+  crossEntropy,
+  crossEntropyGrad,
+  dropout,
+  embedding,
+  embeddingGrad,
+  fillKernel,
+  matmul,
+  norm,
+  normGrad,
+  normWeightGrad,
+  pagedAttention,
+  rope,
+  scaledSum,
+  sumRows,
+  sumSquares,
+  unary,
 ];

@@ -1,0 +1,90 @@
+/** Softmax cross-entropy with labels to ignore, and its gradient. */
+import { grid1d, WORKGROUP } from "../grid.ts";
+import { defineKernel } from "../kernel.ts";
+import { lanesPerRow, laneReductions, ROW_MAIN_ARGUMENTS } from "../row.ts";
+
+/** loss[r] = lse[r] - logits[r, label] in nats, 0 where label < 0; lse = ln sum exp. logits: [rows, columns]; labels, loss, lse: [rows]. */
+export const crossEntropy = defineKernel<Record<never, never>, "rows" | "columns", "logits" | "labels" | "loss" | "lse">({
+  name: "cross_entropy",
+  dims: { rows: "u32", columns: "u32" },
+  bindings: () => ({
+    logits: { type: "f32", access: "read" },
+    labels: { type: "i32", access: "read" },
+    loss: { type: "f32", access: "read_write" },
+    lse: { type: "f32", access: "read_write" },
+  }),
+  wgsl(_, capabilities) {
+    const lanes = lanesPerRow(capabilities);
+    return `${laneReductions(lanes)}
+@compute @workgroup_size(${lanes})
+fn main(${ROW_MAIN_ARGUMENTS}) {
+  let row = workgroup_index(group, groups);
+  if (row >= dims.rows) { return; }
+  let begin = row * dims.columns;
+  var top = -3.4e38;
+  for (var c = lane; c < dims.columns; c += ${lanes}u) { top = max(top, logits[begin + c]); }
+  top = max_lanes(lane, top);
+  var sum = 0.0;
+  for (var c = lane; c < dims.columns; c += ${lanes}u) { sum += exp(logits[begin + c] - top); }
+  let total = top + log(sum_lanes(lane, sum));
+  if (lane == 0u) {
+    let label = labels[row];
+    lse[row] = total;
+    loss[row] = select(0.0, total - logits[begin + u32(clamp(label, 0, i32(dims.columns) - 1))], label >= 0);
+  }
+}`;
+  },
+  grid: ({ rows }) => rows,
+  sizes: ({ rows, columns }) => ({ logits: rows * columns, labels: rows, loss: rows, lse: rows }),
+  reference({ logits, labels, loss, lse }, { rows, columns }) {
+    for (let r = 0; r < rows; r++) {
+      let top = Number.NEGATIVE_INFINITY;
+      for (let c = 0; c < columns; c++) top = Math.max(top, logits[r * columns + c]!);
+      let sum = 0;
+      for (let c = 0; c < columns; c++) sum += Math.exp(logits[r * columns + c]! - top);
+      const total = top + Math.log(sum);
+      lse[r] = total;
+      loss[r] = labels[r]! < 0 ? 0 : total - logits[r * columns + labels[r]!]!;
+    }
+  },
+  cost: ({ rows, columns }) => ({ flops: 4 * rows * columns, bytes: 4 * rows * columns }),
+  cases: [
+    { name: "one class", statics: {}, dims: { rows: 2, columns: 1 } },
+    { name: "ignored labels", statics: {}, dims: { rows: 7, columns: 131 }, fill: { labels: (i) => (i % 3 === 0 ? -100 : i * 17) } },
+  ],
+});
+
+/** dlogits[r, c] = g[r] (exp(logits[r, c] - lse[r]) - [c = label]), 0 where label < 0. g: [rows]. */
+export const crossEntropyGrad = defineKernel<Record<never, never>, "rows" | "columns", "logits" | "labels" | "lse" | "g" | "dlogits">({
+  name: "cross_entropy_grad",
+  dims: { rows: "u32", columns: "u32" },
+  bindings: () => ({
+    logits: { type: "f32", access: "read" },
+    labels: { type: "i32", access: "read" },
+    lse: { type: "f32", access: "read" },
+    g: { type: "f32", access: "read" },
+    dlogits: { type: "f32", access: "read_write" },
+  }),
+  wgsl: () => `
+@compute @workgroup_size(${WORKGROUP})
+fn main(${ROW_MAIN_ARGUMENTS}) {
+  let i = workgroup_index(group, groups) * ${WORKGROUP}u + lane;
+  if (i >= dims.rows * dims.columns) { return; }
+  let row = i / dims.columns;
+  let label = labels[row];
+  let p = exp(logits[i] - lse[row]) - select(0.0, 1.0, i32(i % dims.columns) == label);
+  dlogits[i] = select(0.0, g[row] * p, label >= 0);
+}`,
+  grid: ({ rows, columns }) => grid1d(rows * columns),
+  sizes: ({ rows, columns }) => ({ logits: rows * columns, labels: rows, lse: rows, g: rows, dlogits: rows * columns }),
+  reference({ logits, labels, lse, g, dlogits }, { rows, columns }) {
+    for (let r = 0; r < rows; r++) {
+      for (let c = 0; c < columns; c++) {
+        const p = Math.exp(logits[r * columns + c]! - lse[r]!) - (c === labels[r] ? 1 : 0);
+        dlogits[r * columns + c] = labels[r]! < 0 ? 0 : g[r]! * p;
+      }
+    }
+  },
+  cost: ({ rows, columns }) => ({ flops: 4 * rows * columns, bytes: 8 * rows * columns }),
+  cases: [{ name: "ignored labels", statics: {}, dims: { rows: 7, columns: 131 }, fill: { labels: (i) => (i % 3 === 0 ? -100 : i * 17), lse: () => 4 } }],
+});

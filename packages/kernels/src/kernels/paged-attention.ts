@@ -1,0 +1,152 @@
+/** Attention against a paged key-value cache (Kwon et al. 2023, arXiv:2309.06180): any mixture of prompt chunks and single tokens, one row each. */
+import { grid1d, WORKGROUP } from "../grid.ts";
+import { type Binding, defineKernel } from "../kernel.ts";
+import { ROW_MAIN_ARGUMENTS } from "../row.ts";
+
+const read: Binding = { type: "f32", access: "read" };
+const write: Binding = { type: "f32", access: "read_write" };
+const ids: Binding = { type: "i32", access: "read" };
+
+/** cache[slot] = x[row] where slots[row] >= 0. x: [rows, columns]; slots: [rows]; cache: [slots, columns]. */
+export const cacheWrite = defineKernel<Record<never, never>, "rows" | "columns" | "slotCount", "x" | "slots" | "cache">({
+  name: "cache_write",
+  dims: { rows: "u32", columns: "u32", slotCount: "u32" },
+  bindings: () => ({ x: read, slots: ids, cache: write }),
+  wgsl: () => `
+@compute @workgroup_size(${WORKGROUP})
+fn main(${ROW_MAIN_ARGUMENTS}) {
+  let i = workgroup_index(group, groups) * ${WORKGROUP}u + lane;
+  if (i >= dims.rows * dims.columns) { return; }
+  let slot = slots[i / dims.columns];
+  if (slot < 0 || slot >= i32(dims.slotCount)) { return; }
+  cache[u32(slot) * dims.columns + i % dims.columns] = x[i];
+}`,
+  grid: ({ rows, columns }) => grid1d(rows * columns),
+  sizes: ({ rows, columns, slotCount }) => ({ x: rows * columns, slots: rows, cache: slotCount * columns }),
+  reference({ x, slots, cache }, { rows, columns, slotCount }) {
+    for (let r = 0; r < rows; r++) {
+      const slot = slots[r]!;
+      if (slot < 0 || slot >= slotCount) continue;
+      for (let c = 0; c < columns; c++) cache[slot * columns + c] = x[r * columns + c]!;
+    }
+  },
+  cost: ({ rows, columns }) => ({ flops: 0, bytes: 8 * rows * columns }),
+  cases: [{ name: "with skipped rows", statics: {}, dims: { rows: 4, columns: 20, slotCount: 9 }, fill: { slots: (i) => [7, -1, 0, 4][i]! } }],
+});
+
+/**
+ * out[r] = softmax(scale q[r] k^T) v over positions 0 .. positions[r] of the row's sequence; rows with a negative position give 0.
+ * q, out: [rows, heads, headDim]; kCache, vCache: [pages * pageSize, kvHeads, headDim]; pages: [sequences, maxPages], page of each pageSize positions;
+ * sequences, positions: [rows]. window: keys seen, itself included; 0: all.
+ */
+export const pagedAttention = defineKernel<
+  { headDim: number; window: number; pageSize: number },
+  "rows" | "heads" | "kvHeads" | "maxPages" | "sequenceCount" | "slotCount" | "scale",
+  "q" | "kCache" | "vCache" | "pages" | "sequences" | "positions" | "out"
+>({
+  name: "paged_attention",
+  dims: { rows: "u32", heads: "u32", kvHeads: "u32", maxPages: "u32", sequenceCount: "u32", slotCount: "u32", scale: "f32" },
+  bindings: () => ({ q: read, kCache: read, vCache: read, pages: ids, sequences: ids, positions: ids, out: write }),
+  wgsl({ headDim, window, pageSize }, capabilities) {
+    const lanes = capabilities.isSoftware ? 8 : 32;
+    return `
+var<workgroup> query: array<f32, ${headDim}>;
+var<workgroup> tops: array<f32, ${lanes}>;
+var<workgroup> totals: array<f32, ${lanes}>;
+var<workgroup> sums: array<f32, ${lanes * headDim}>;
+@compute @workgroup_size(${lanes})
+fn main(${ROW_MAIN_ARGUMENTS}) {
+  let index = workgroup_index(group, groups);
+  if (index >= dims.rows * dims.heads) { return; }
+  let row = index / dims.heads;
+  let head = index % dims.heads;
+  let kv_head = head / (dims.heads / dims.kvHeads);
+  let position = positions[row];
+  let sequence = u32(max(sequences[row], 0));
+  for (var d = lane; d < ${headDim}u; d += ${lanes}u) {
+    query[d] = q[index * ${headDim}u + d] * dims.scale;
+  }
+  for (var d = 0u; d < ${headDim}u; d++) { sums[lane * ${headDim}u + d] = 0.0; }
+  workgroupBarrier();
+  var top = -1e30;
+  var total = 0.0;
+  let first = ${window > 0 ? `max(position - ${window - 1}, 0)` : "0"};
+  for (var j = first + i32(lane); j <= position; j += ${lanes}) {
+    let page = pages[sequence * dims.maxPages + u32(j) / ${pageSize}u];
+    let at = ((u32(page) * ${pageSize}u + u32(j) % ${pageSize}u) * dims.kvHeads + kv_head) * ${headDim}u;
+    var score = 0.0;
+    for (var d = 0u; d < ${headDim}u; d++) { score = fma(query[d], kCache[at + d], score); }
+    let next = max(top, score);
+    let keep = exp(top - next);
+    let p = exp(score - next);
+    top = next;
+    total = total * keep + p;
+    for (var d = 0u; d < ${headDim}u; d++) {
+      sums[lane * ${headDim}u + d] = sums[lane * ${headDim}u + d] * keep + p * vCache[at + d];
+    }
+  }
+  tops[lane] = top;
+  totals[lane] = total;
+  workgroupBarrier();
+  var best = -1e30;
+  for (var n = 0u; n < ${lanes}u; n++) { best = max(best, tops[n]); }
+  var all = 0.0;
+  for (var n = 0u; n < ${lanes}u; n++) { all += totals[n] * exp(tops[n] - best); }
+  for (var d = lane; d < ${headDim}u; d += ${lanes}u) {
+    var sum = 0.0;
+    for (var n = 0u; n < ${lanes}u; n++) { sum += sums[n * ${headDim}u + d] * exp(tops[n] - best); }
+    out[index * ${headDim}u + d] = select(0.0, sum / all, all > 0.0);
+  }
+}`;
+  },
+  grid: ({ rows, heads }) => rows * heads,
+  sizes: ({ rows, heads, kvHeads, maxPages, sequenceCount, slotCount }, { headDim }) => ({
+    q: rows * heads * headDim,
+    kCache: slotCount * kvHeads * headDim,
+    vCache: slotCount * kvHeads * headDim,
+    pages: sequenceCount * maxPages,
+    sequences: rows,
+    positions: rows,
+    out: rows * heads * headDim,
+  }),
+  reference({ q, kCache, vCache, pages, sequences, positions, out }, { rows, heads, kvHeads, maxPages, scale }, { headDim, window, pageSize }) {
+    for (let r = 0; r < rows; r++) {
+      const position = positions[r]!;
+      for (let h = 0; h < heads; h++) {
+        const qAt = (r * heads + h) * headDim;
+        const first = window > 0 ? Math.max(position - window + 1, 0) : 0;
+        const keys: { at: number; score: number }[] = [];
+        for (let j = first; j <= position; j++) {
+          const page = pages[sequences[r]! * maxPages + Math.floor(j / pageSize)]!;
+          const at = ((page * pageSize + (j % pageSize)) * kvHeads + Math.floor(h / (heads / kvHeads))) * headDim;
+          let score = 0;
+          for (let d = 0; d < headDim; d++) score += scale * q[qAt + d]! * kCache[at + d]!;
+          keys.push({ at, score });
+        }
+        const top = Math.max(...keys.map((key) => key.score));
+        const total = keys.reduce((sum, key) => sum + Math.exp(key.score - top), 0);
+        for (let d = 0; d < headDim; d++) {
+          out[qAt + d] = keys.reduce((sum, key) => sum + (Math.exp(key.score - top) / total) * vCache[key.at + d]!, 0);
+        }
+      }
+    }
+  },
+  cost: ({ rows, heads, maxPages }, { headDim, pageSize }) => ({
+    flops: 4 * rows * heads * headDim * maxPages * pageSize,
+    bytes: 8 * rows * heads * headDim * maxPages * pageSize,
+  }),
+  cases: [
+    {
+      name: "two sequences, one row unused",
+      statics: { headDim: 6, window: 0, pageSize: 4 },
+      dims: { rows: 5, heads: 4, kvHeads: 2, maxPages: 4, sequenceCount: 2, slotCount: 24, scale: 0.4 },
+      fill: { pages: (i) => [3, 0, 5, -1, 1, 4, -1, -1][i]!, sequences: (i) => [0, 0, 1, 1, -1][i]!, positions: (i) => [10, 11, 0, 5, -1][i]! },
+    },
+    {
+      name: "window",
+      statics: { headDim: 8, window: 3, pageSize: 4 },
+      dims: { rows: 2, heads: 1, kvHeads: 1, maxPages: 3, sequenceCount: 1, slotCount: 12, scale: 0.3 },
+      fill: { pages: (i) => [2, 0, 1][i]!, positions: (i) => [9, 1][i]! },
+    },
+  ],
+});
