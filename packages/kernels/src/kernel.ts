@@ -14,7 +14,8 @@ export interface Binding {
   readonly access: "read" | "read_write";
 }
 
-export type HostArray = Float32Array | Uint32Array | Int32Array;
+/** References run on device types in the kernel suite and on doubles in the float64 interpreter. */
+export type HostArray = Float32Array | Uint32Array | Int32Array | Float64Array;
 
 export interface KernelCost {
   readonly flops: number;

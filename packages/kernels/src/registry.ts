@@ -2,7 +2,7 @@
 import type { Kernel } from "./kernel.ts";
 import { attention, attentionDelta, attentionGradKey, attentionGradQuery } from "./kernels/attention.ts";
 import { binary } from "./kernels/binary.ts";
-import { columnwise, scaledSum, sumRows } from "./kernels/columns.ts";
+import { columnwise, rowwise, scaledSum, spread, sumRows } from "./kernels/columns.ts";
 import { crossEntropy, crossEntropyGrad } from "./kernels/cross-entropy.ts";
 import { dropout } from "./kernels/dropout.ts";
 import { embedding, embeddingGrad } from "./kernels/embedding.ts";
@@ -37,7 +37,9 @@ export const kernels: readonly Kernel[] = [
   normWeightGrad,
   pagedAttention,
   rope,
+  rowwise,
   scaledSum,
+  spread,
   sumRows,
   sumSquares,
   unary,

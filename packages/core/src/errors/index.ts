@@ -24,3 +24,5 @@ export class DataError extends Error {
 export class UnknownName extends Error {
   override name = "UnknownName";
 }
+
+export { nearNames, suggest } from "./suggest.ts";

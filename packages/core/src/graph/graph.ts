@@ -21,7 +21,8 @@ export interface Tensor extends Spec {
 export type Origin =
   | { readonly kind: "node"; readonly node: Node; readonly output: number }
   | { readonly kind: "input"; readonly name: string }
-  | { readonly kind: "param"; readonly name: string };
+  | { readonly kind: "param"; readonly name: string }
+  | { readonly kind: "constant"; readonly name: string; readonly data: Float32Array | Int32Array };
 
 export interface Node {
   readonly op: Op;
@@ -46,6 +47,18 @@ export class Graph {
   /** A tensor that outlives the step: a weight, an adapter's parameter, optimizer state, a cache. Resolved by name when the graph is bound. */
   param(name: string, shape: readonly number[], dtype: DType = "f32"): Tensor {
     return this.#external("param", name, { shape, dtype });
+  }
+
+  /** Data that belongs to the graph: a rotary table, ALiBi slopes. Uploaded once when the graph is bound. */
+  constant(name: string, shape: readonly number[], data: Float32Array | Int32Array): Tensor {
+    const known = this.#named.get(name);
+    if (known) return known;
+    const tensor = this.#value(
+      { shape, dtype: data instanceof Float32Array ? "f32" : "i32" },
+      { kind: "constant", name, data },
+    );
+    this.#named.set(name, tensor);
+    return tensor;
   }
 
   /** Appends a node. Throws ShapeError, with the op's name, if the inputs do not fit. */

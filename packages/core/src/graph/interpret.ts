@@ -11,15 +11,24 @@ import { liveNodes } from "./prune.ts";
 export function interpret(
   graph: Graph,
   outputs: readonly Tensor[],
-  externals: { readonly inputs?: Readonly<Record<string, ArrayLike<number>>>; readonly params?: Readonly<Record<string, Values>> },
+  externals: {
+    readonly inputs?: Readonly<Record<string, ArrayLike<number>>>;
+    readonly params?: Readonly<Record<string, Values>>;
+  },
 ): Values[] {
   const values = new Map<number, Values>();
   const valueOf = (tensor: Tensor): Values => {
     const known = values.get(tensor.id);
     if (known) return known;
     const origin = graph.originOf(tensor);
-    if (origin.kind === "node") throw new ShapeError(`interpret: value ${tensor.id} of ${origin.node.op.name} is not computed yet`);
-    const given = origin.kind === "input" ? externals.inputs?.[origin.name] : externals.params?.[origin.name];
+    if (origin.kind === "node")
+      throw new ShapeError(`interpret: value ${tensor.id} of ${origin.node.op.name} is not computed yet`);
+    const given =
+      origin.kind === "constant"
+        ? origin.data
+        : origin.kind === "input"
+          ? externals.inputs?.[origin.name]
+          : externals.params?.[origin.name];
     if (!given || given.length !== sizeOf(tensor.shape)) {
       throw new ShapeError(
         `interpret: ${origin.kind} ${origin.name} needs ${sizeOf(tensor.shape)} values for [${tensor.shape}], has ${given?.length ?? "none"}`,
@@ -34,7 +43,13 @@ export function interpret(
     const alias = node.op.alias;
     const results = node.outputs.map((t) => (alias === undefined ? new Float64Array(sizeOf(t.shape)) : inputs[alias]!));
     if (alias === undefined) {
-      node.op.interpret({ inputs, outputs: results, inputSpecs: node.inputs, outputSpecs: node.outputs, attrs: node.attrs });
+      node.op.interpret({
+        inputs,
+        outputs: results,
+        inputSpecs: node.inputs,
+        outputSpecs: node.outputs,
+        attrs: node.attrs,
+      });
     }
     for (const [i, t] of node.outputs.entries()) values.set(t.id, results[i]!);
   }

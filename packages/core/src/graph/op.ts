@@ -56,7 +56,12 @@ export interface LowerCall<A extends Attrs = Attrs> {
   /** Device memory for this node alone. */
   scratch(bytes: number): Ref;
   /** Appends one kernel call. */
-  run(kernel: Kernel, statics: Statics, dims: Readonly<Record<string, number>>, buffers: Readonly<Record<string, Ref>>): void;
+  run(
+    kernel: Kernel,
+    statics: Statics,
+    dims: Readonly<Record<string, number>>,
+    buffers: Readonly<Record<string, Ref>>,
+  ): void;
 }
 
 export interface OpCase<A extends Attrs = Attrs> {

@@ -9,7 +9,13 @@ import { liveNodes } from "./prune.ts";
 export type Storage =
   | { readonly kind: "slot"; bytes: number }
   | { readonly kind: "input"; readonly name: string; readonly spec: Spec; readonly bytes: number }
-  | { readonly kind: "param"; readonly name: string; readonly spec: Spec; readonly bytes: number };
+  | { readonly kind: "param"; readonly name: string; readonly spec: Spec; readonly bytes: number }
+  | {
+      readonly kind: "constant";
+      readonly name: string;
+      readonly data: Float32Array | Int32Array;
+      readonly bytes: number;
+    };
 
 export interface PlannedCall {
   readonly node: Node;
@@ -28,6 +34,7 @@ export interface Plan {
     /** Sum of all slots: the peak of everything that lives inside a step. */
     readonly arena: number;
     readonly inputs: number;
+    readonly constants: number;
     readonly params: number;
   };
 }
@@ -55,7 +62,7 @@ export function plan(graph: Graph, outputs: readonly Tensor[], capabilities: Cap
     storages,
     calls: planned,
     outputs: outputs.map((t) => ({ ref: refOf(values.whole(t)), spec: { shape: t.shape, dtype: t.dtype } })),
-    bytes: { arena: total("slot"), inputs: total("input"), params: total("param") },
+    bytes: { arena: total("slot"), inputs: total("input"), constants: total("constant"), params: total("param") },
   };
 }
 
@@ -104,7 +111,10 @@ class Storages {
     const origin = graph.originOf(t);
     if (origin.kind === "node" || this.#ofValue.has(t.id)) return;
     const bytes = Math.ceil(bytesOf(t) / 16) * 16;
-    const external: Storage = { kind: origin.kind, name: origin.name, spec: { shape: t.shape, dtype: t.dtype }, bytes };
+    const external: Storage =
+      origin.kind === "constant"
+        ? { ...origin, bytes }
+        : { kind: origin.kind, name: origin.name, spec: { shape: t.shape, dtype: t.dtype }, bytes };
     this.#ofValue.set(t.id, this.#add({ bytes, first: 0, last: this.#end, external }));
   }
 
@@ -113,13 +123,19 @@ class Storages {
   }
 
   scratch(step: number, bytes: number): Ref {
-    return { storage: this.#add({ bytes, first: step, last: step, external: undefined }), offset: 0, size: Math.ceil(bytes / 16) * 16 };
+    return {
+      storage: this.#add({ bytes, first: step, last: step, external: undefined }),
+      offset: 0,
+      size: Math.ceil(bytes / 16) * 16,
+    };
   }
 
   assign(): { storages: Storage[]; refOf: (ref: Ref) => Ref } {
     const storages: Storage[] = [];
     const assigned = new Map<number, number>();
-    const order = this.#intervals.map((_, i) => i).toSorted((a, b) => this.#intervals[b]!.bytes - this.#intervals[a]!.bytes || a - b);
+    const order = this.#intervals
+      .map((_, i) => i)
+      .toSorted((a, b) => this.#intervals[b]!.bytes - this.#intervals[a]!.bytes || a - b);
     const lives = new Map<number, Interval[]>();
     for (const i of order) {
       const interval = this.#intervals[i]!;
@@ -127,7 +143,9 @@ class Storages {
       let slot = external
         ? -1
         : storages.findIndex(
-            (s, n) => s.kind === "slot" && lives.get(n)!.every((other) => other.last < interval.first || interval.last < other.first),
+            (s, n) =>
+              s.kind === "slot" &&
+              lives.get(n)!.every((other) => other.last < interval.first || interval.last < other.first),
           );
       if (slot < 0) {
         slot = storages.push(external ?? { kind: "slot", bytes: interval.bytes }) - 1;
@@ -140,7 +158,13 @@ class Storages {
   }
 }
 
-function lowerCall(node: Node, step: number, values: Storages, capabilities: Capabilities, calls: PlannedCall[]): LowerCall {
+function lowerCall(
+  node: Node,
+  step: number,
+  values: Storages,
+  capabilities: Capabilities,
+  calls: PlannedCall[],
+): LowerCall {
   const limit = capabilities.limits.maxStorageBufferBindingSize;
   const alignment = capabilities.limits.minStorageBufferOffsetAlignment;
   const rowBytes = (t: Tensor) => bytesOf({ shape: t.shape.slice(1), dtype: t.dtype });
@@ -168,7 +192,9 @@ function lowerCall(node: Node, step: number, values: Storages, capabilities: Cap
       const unit = unitRows(bytes, alignment, align);
       const perPart = Math.floor(Math.floor(limit / bytes) / unit) * unit;
       if (perPart === 0) {
-        throw new ShapeError(`${node.op.name}: a row of input ${index} has ${bytes} bytes, one binding of this device holds ${limit}`);
+        throw new ShapeError(
+          `${node.op.name}: a row of input ${index} has ${bytes} bytes, one binding of this device holds ${limit}`,
+        );
       }
       const parts: RowPart[] = [];
       for (let begin = 0; begin < rows; begin += perPart) {

@@ -50,17 +50,25 @@ export class Program {
   /** Makes pipelines and bind groups. Programs on one arena share its slots: what a run leaves there is gone when another runs. */
   static async bind(device: Device, arena: Arena, plan: Plan, resolve: Resolve, label: string): Promise<Program> {
     const inputs = new Map<string, { buffer: DeviceBuffer; spec: Spec }>();
+    const constants: DeviceBuffer[] = [];
     const lease = arena.lease(plan.storages.map((s) => (s.kind === "slot" ? s.bytes : 0)));
     const dims = uploadDims(device, plan.calls, label);
     const release = (): void => {
       dims.destroy();
       lease.release();
       for (const { buffer } of inputs.values()) buffer.destroy();
+      for (const buffer of constants) buffer.destroy();
     };
     try {
       const buffers = plan.storages.map((storage, i) => {
         if (storage.kind === "slot") return lease.buffers[i]!;
         if (storage.kind === "param") return resolve(storage.name, storage.spec);
+        if (storage.kind === "constant") {
+          const buffer = device.createBuffer(storage.bytes, `constant ${storage.name}`);
+          constants.push(buffer);
+          device.write(buffer, storage.data);
+          return buffer;
+        }
         const buffer = device.createBuffer(storage.bytes, `input ${storage.name}`);
         inputs.set(storage.name, { buffer, spec: storage.spec });
         return buffer;
@@ -75,7 +83,12 @@ export class Program {
         const named = Object.fromEntries(Object.entries(call.buffers).map(([name, ref]) => [name, window(ref)]));
         dispatches.push(await prepare(device, { ...call, buffers: named }, dims.window(i)));
       }
-      return new Program(device, plan, label, { dispatches, inputs, outputs: plan.outputs.map((o) => window(o.ref)), release });
+      return new Program(device, plan, label, {
+        dispatches,
+        inputs,
+        outputs: plan.outputs.map((o) => window(o.ref)),
+        release,
+      });
     } catch (error) {
       release();
       throw error;
@@ -101,7 +114,11 @@ export class Program {
   async run(data: Readonly<Record<string, InputData>>): Promise<InputData[]> {
     this.#write(data);
     const total = this.#outputs.reduce((sum, o) => sum + o.size, 0);
-    const staging = this.#device.createBuffer(total, `outputs of ${this.#label}`, GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST);
+    const staging = this.#device.createBuffer(
+      total,
+      `outputs of ${this.#label}`,
+      GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+    );
     try {
       const scope = this.#device.scope(this.#label, () => {
         const encoder = this.#device.gpu.createCommandEncoder({ label: this.#label });

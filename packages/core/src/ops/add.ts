@@ -25,7 +25,6 @@ export const addOp = defineOp({
   ],
 });
 
-
 /** a + b, shapes equal. */
 export function add(a: Tensor, b: Tensor): Tensor {
   return a.graph.apply(addOp, [a, b], {})[0]!;

@@ -34,11 +34,18 @@ export function broadcast(capabilities: Capabilities): Broadcast {
  * Unrolled loop over the columns of a row that all lanes read: lanes load one column each, `body(d, element)` sees every column.
  * `at` is the WGSL index of column 0.
  */
-export function eachColumn(b: Broadcast, buffer: string, at: string, columns: number, body: (d: number, element: string) => string): string {
+export function eachColumn(
+  b: Broadcast,
+  buffer: string,
+  at: string,
+  columns: number,
+  body: (d: number, element: string) => string,
+): string {
   const chunks: string[] = [];
   for (let begin = 0; begin < columns; begin += b.lanes) {
     const name = `${buffer}_${begin}`;
-    const index = begin + b.lanes <= columns ? `${at} + ${begin}u + lane` : `${at} + min(${begin}u + lane, ${columns - 1}u)`;
+    const index =
+      begin + b.lanes <= columns ? `${at} + ${begin}u + lane` : `${at} + min(${begin}u + lane, ${columns - 1}u)`;
     chunks.push(b.stage(name, `${buffer}[${index}]`));
     for (let d = begin; d < Math.min(columns, begin + b.lanes); d++) chunks.push(body(d, b.get(name, d - begin)));
   }

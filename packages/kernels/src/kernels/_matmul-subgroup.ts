@@ -6,12 +6,17 @@ import type { Capabilities } from "../device.ts";
  * row of a (lane = k) and hands it round by broadcast, so that a is loaded once per tile and b once per `rows`.
  * Loads, not arithmetic, are what a CPU driver pays for (docs/kernels.md). Indexes are clamped, never branched on: control flow stays uniform.
  */
-export function subgroupText({ rows, columns }: { readonly rows: number; readonly columns: number }, capabilities: Capabilities): string {
+export function subgroupText(
+  { rows, columns }: { readonly rows: number; readonly columns: number },
+  capabilities: Capabilities,
+): string {
   const size = capabilities.subgroupMinSize;
   const each = <T>(n: number, f: (i: number) => T): T[] => Array.from({ length: n }, (_, i) => f(i));
   const accumulators = each(rows, (r) => each(columns, (c) => `var s${r}_${c} = 0.0;`).join(" ")).join("\n  ");
   const steps = each(size, (step) => {
-    const loads = each(columns, (c) => `let b${step}_${c} = at_b(index_b(min(k0 + ${step}u, last), col${c}));`).join(" ");
+    const loads = each(columns, (c) => `let b${step}_${c} = at_b(index_b(min(k0 + ${step}u, last), col${c}));`).join(
+      " ",
+    );
     const sums = each(rows, (r) => {
       const a = `let a${step}_${r} = subgroupBroadcast(a${r}, ${step}u);`;
       return `${a} ${each(columns, (c) => `s${r}_${c} = fma(a${step}_${r}, b${step}_${c}, s${r}_${c});`).join(" ")}`;

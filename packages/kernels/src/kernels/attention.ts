@@ -23,7 +23,8 @@ const each = (n: number, f: (i: number) => string): string => Array.from({ lengt
 const tilesOf = (length: number, capabilities: Capabilities) => Math.ceil(length / broadcast(capabilities).lanes);
 
 /** Query i sees key j iff j <= i, both are of one segment, the segment is not 0 (padding), and j is inside the window. */
-const sees = (window: number) => `j <= i && segment_j == segment_i && segment_i != 0${window > 0 ? ` && i - j < ${window}u` : ""}`;
+const sees = (window: number) =>
+  `j <= i && segment_j == segment_i && segment_i != 0${window > 0 ? ` && i - j < ${window}u` : ""}`;
 
 /**
  * out = softmax(scale q k^T) v per head; query head h reads key head h / (heads / kvHeads). q, out: [batch, length, heads, headDim];
@@ -108,12 +109,19 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
       delta[(Math.floor(token / length) * heads + (n % heads)) * length + (token % length)] = sum;
     }
   },
-  cost: ({ batch, length, heads }, { headDim }) => ({ flops: 2 * batch * length * heads * headDim, bytes: 8 * batch * length * heads * headDim }),
+  cost: ({ batch, length, heads }, { headDim }) => ({
+    flops: 2 * batch * length * heads * headDim,
+    bytes: 8 * batch * length * heads * headDim,
+  }),
   cases: attentionCases().map(({ name, statics, dims: sizes }) => ({ name, statics, dims: sizes })),
 });
 
 /** dq = scale sum over keys of p (g v - delta) k, p = exp(score - lse). Shapes as in `attention`. */
-export const attentionGradQuery = defineKernel<AttentionStatics, AttentionDims, "q" | "k" | "v" | "segments" | "lse" | "delta" | "g" | "dq">({
+export const attentionGradQuery = defineKernel<
+  AttentionStatics,
+  AttentionDims,
+  "q" | "k" | "v" | "segments" | "lse" | "delta" | "g" | "dq"
+>({
   name: "attention_grad_query",
   dims,
   bindings: () => ({ q: read, k: read, v: read, segments: ids, lse: read, delta: read, g: read, dq: write }),
@@ -157,7 +165,11 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
 });
 
 /** dv = sum over queries of p g; dk = scale sum over queries of p (g v - delta) q, over all query heads of a key head. */
-export const attentionGradKey = defineKernel<AttentionStatics, AttentionDims, "q" | "k" | "v" | "segments" | "lse" | "delta" | "g" | "dk" | "dv">({
+export const attentionGradKey = defineKernel<
+  AttentionStatics,
+  AttentionDims,
+  "q" | "k" | "v" | "segments" | "lse" | "delta" | "g" | "dk" | "dv"
+>({
   name: "attention_grad_key",
   dims,
   bindings: () => ({ q: read, k: read, v: read, segments: ids, lse: read, delta: read, g: read, dk: write, dv: write }),
@@ -223,9 +235,27 @@ function queryTile(lanes: number): string {
   let segment_i = segments[batch * dims.length + own];`;
 }
 
-function gradSizes({ batch, length, heads, kvHeads }: Readonly<Record<AttentionDims, number>>, { headDim }: AttentionStatics) {
-  const [queries, keys, rows] = [batch * length * heads * headDim, batch * length * kvHeads * headDim, batch * heads * length];
-  return { q: queries, k: keys, v: keys, segments: batch * length, lse: rows, delta: rows, g: queries, dq: queries, dk: keys, dv: keys };
+function gradSizes(
+  { batch, length, heads, kvHeads }: Readonly<Record<AttentionDims, number>>,
+  { headDim }: AttentionStatics,
+) {
+  const [queries, keys, rows] = [
+    batch * length * heads * headDim,
+    batch * length * kvHeads * headDim,
+    batch * heads * length,
+  ];
+  return {
+    q: queries,
+    k: keys,
+    v: keys,
+    segments: batch * length,
+    lse: rows,
+    delta: rows,
+    g: queries,
+    dq: queries,
+    dk: keys,
+    dv: keys,
+  };
 }
 
 type Sizes = Readonly<Record<AttentionDims, number>> & { readonly headDim: number; readonly window: number };
@@ -282,7 +312,10 @@ function attentionReference({ q, k, v, segments, out, lse }: Readonly<Record<str
 }
 
 function attentionGradReference(buffers: Readonly<Record<string, HostArray>>, s: Sizes): void {
-  const { q, k, v, segments, lse, delta, g } = buffers as Record<"q" | "k" | "v" | "segments" | "lse" | "delta" | "g", HostArray>;
+  const { q, k, v, segments, lse, delta, g } = buffers as Record<
+    "q" | "k" | "v" | "segments" | "lse" | "delta" | "g",
+    HostArray
+  >;
   const sums = new Map(["dq", "dk", "dv"].map((name) => [name, new Float64Array(buffers[name]?.length ?? 0)]));
   const [dq, dk, dv] = [sums.get("dq")!, sums.get("dk")!, sums.get("dv")!];
   eachPair(segments, s, (p) => {
@@ -298,7 +331,13 @@ function attentionGradReference(buffers: Readonly<Record<string, HostArray>>, s:
 }
 
 function attentionCases() {
-  const make = (name: string, headDim: number, window: number, d: [number, number, number, number], segment: (i: number) => number) => ({
+  const make = (
+    name: string,
+    headDim: number,
+    window: number,
+    d: [number, number, number, number],
+    segment: (i: number) => number,
+  ) => ({
     name,
     statics: { headDim, window },
     dims: { batch: d[0], length: d[1], heads: d[2], kvHeads: d[3], scale: 0.4 },

@@ -55,7 +55,8 @@ export const binaryFunctions = {
   },
   gelu_grad: {
     wgsl: "a * (0.5 * (1.0 + erf(b * 0.70710678)) + b * 0.39894228 * exp(-0.5 * b * b))",
-    f: (a: number, b: number) => a * (0.5 * (1 + erf(b / Math.SQRT2)) + (b * Math.exp(-0.5 * b * b)) / Math.sqrt(2 * Math.PI)),
+    f: (a: number, b: number) =>
+      a * (0.5 * (1 + erf(b / Math.SQRT2)) + (b * Math.exp(-0.5 * b * b)) / Math.sqrt(2 * Math.PI)),
   },
   gelu_tanh_grad: {
     wgsl: `a * (0.5 * (1.0 + tanh_safe(0.79788456 * (b + 0.044715 * b * b * b)))

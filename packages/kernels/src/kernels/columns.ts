@@ -89,5 +89,58 @@ fn main() {
     y[0] = scale[0]! * sum;
   },
   cost: ({ count }) => ({ flops: count, bytes: 4 * count }),
-  cases: [1, 700].map((count) => ({ name: `${count}`, statics: {}, dims: { count }, fill: { x: (i: number) => (i % 13) / 3 } })),
+  cases: [1, 700].map((count) => ({
+    name: `${count}`,
+    statics: {},
+    dims: { count },
+    fill: { x: (i: number) => (i % 13) / 3 },
+  })),
+});
+
+/** y[r, c] = x[r, c] v[r]. x, y: [count / columns, columns]; v: [count / columns]. */
+export const rowwise = defineKernel<Record<never, never>, "count" | "columns", "x" | "v" | "y">({
+  name: "rowwise",
+  dims: { count: "u32", columns: "u32" },
+  bindings: () => ({
+    x: { type: "f32", access: "read" },
+    v: { type: "f32", access: "read" },
+    y: { type: "f32", access: "read_write" },
+  }),
+  wgsl: () => `
+@compute @workgroup_size(${WORKGROUP})
+fn main(${ROW_MAIN_ARGUMENTS}) {
+  let i = workgroup_index(group, groups) * ${WORKGROUP}u + lane;
+  if (i < dims.count) { y[i] = x[i] * v[i / dims.columns]; }
+}`,
+  grid: ({ count }) => grid1d(count),
+  sizes: ({ count, columns }) => ({ x: count, v: count / columns, y: count }),
+  reference({ x, v, y }, { count, columns }) {
+    for (let i = 0; i < count; i++) y[i] = x[i]! * v[Math.floor(i / columns)]!;
+  },
+  cost: ({ count }) => ({ flops: count, bytes: 8 * count }),
+  cases: [{ name: "7x13", statics: {}, dims: { count: 7 * 13, columns: 13 } }],
+});
+
+/** y = a[0] b[0] everywhere. y: [count]. */
+export const spread = defineKernel<Record<never, never>, "count", "a" | "b" | "y">({
+  name: "spread",
+  dims: { count: "u32" },
+  bindings: () => ({
+    a: { type: "f32", access: "read" },
+    b: { type: "f32", access: "read" },
+    y: { type: "f32", access: "read_write" },
+  }),
+  wgsl: () => `
+@compute @workgroup_size(${WORKGROUP})
+fn main(${ROW_MAIN_ARGUMENTS}) {
+  let i = workgroup_index(group, groups) * ${WORKGROUP}u + lane;
+  if (i < dims.count) { y[i] = a[0] * b[0]; }
+}`,
+  grid: ({ count }) => grid1d(count),
+  sizes: ({ count }) => ({ a: 1, b: 1, y: count }),
+  reference({ a, b, y }, { count }) {
+    y.fill(a[0]! * b[0]!, 0, count);
+  },
+  cost: ({ count }) => ({ flops: 0, bytes: 4 * count }),
+  cases: [{ name: "70", statics: {}, dims: { count: 70 } }],
 });

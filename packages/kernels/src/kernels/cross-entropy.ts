@@ -4,7 +4,11 @@ import { defineKernel } from "../kernel.ts";
 import { lanesPerRow, laneReductions, ROW_MAIN_ARGUMENTS } from "../row.ts";
 
 /** loss[r] = lse[r] - logits[r, label] in nats, 0 where label < 0; lse = ln sum exp. logits: [rows, columns]; labels, loss, lse: [rows]. */
-export const crossEntropy = defineKernel<Record<never, never>, "rows" | "columns", "logits" | "labels" | "loss" | "lse">({
+export const crossEntropy = defineKernel<
+  Record<never, never>,
+  "rows" | "columns",
+  "logits" | "labels" | "loss" | "lse"
+>({
   name: "cross_entropy",
   dims: { rows: "u32", columns: "u32" },
   bindings: () => ({
@@ -50,12 +54,21 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
   cost: ({ rows, columns }) => ({ flops: 4 * rows * columns, bytes: 4 * rows * columns }),
   cases: [
     { name: "one class", statics: {}, dims: { rows: 2, columns: 1 } },
-    { name: "ignored labels", statics: {}, dims: { rows: 7, columns: 131 }, fill: { labels: (i) => (i % 3 === 0 ? -100 : i * 17) } },
+    {
+      name: "ignored labels",
+      statics: {},
+      dims: { rows: 7, columns: 131 },
+      fill: { labels: (i) => (i % 3 === 0 ? -100 : i * 17) },
+    },
   ],
 });
 
 /** dlogits[r, c] = g[r] (exp(logits[r, c] - lse[r]) - [c = label]), 0 where label < 0. g: [rows]. */
-export const crossEntropyGrad = defineKernel<Record<never, never>, "rows" | "columns", "logits" | "labels" | "lse" | "g" | "dlogits">({
+export const crossEntropyGrad = defineKernel<
+  Record<never, never>,
+  "rows" | "columns",
+  "logits" | "labels" | "lse" | "g" | "dlogits"
+>({
   name: "cross_entropy_grad",
   dims: { rows: "u32", columns: "u32" },
   bindings: () => ({
@@ -86,5 +99,12 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     }
   },
   cost: ({ rows, columns }) => ({ flops: 4 * rows * columns, bytes: 8 * rows * columns }),
-  cases: [{ name: "ignored labels", statics: {}, dims: { rows: 7, columns: 131 }, fill: { labels: (i) => (i % 3 === 0 ? -100 : i * 17), lse: () => 4 } }],
+  cases: [
+    {
+      name: "ignored labels",
+      statics: {},
+      dims: { rows: 7, columns: 131 },
+      fill: { labels: (i) => (i % 3 === 0 ? -100 : i * 17), lse: () => 4 },
+    },
+  ],
 });

@@ -47,8 +47,18 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
   },
   cost: ({ tokens, columns }) => ({ flops: 0, bytes: 8 * tokens * columns }),
   cases: [
-    { name: "f32", statics: { type: "f32", isFirst: true }, dims: { tokens: 9, columns: 13, rows: 7, rowBegin: 0 }, fill: { ids: (i) => (i * 5) % 8 } },
-    { name: "second part", statics: { type: "f32", isFirst: false }, dims: { tokens: 9, columns: 13, rows: 3, rowBegin: 4 }, fill: { ids: (i) => (i * 5) % 8 } },
+    {
+      name: "f32",
+      statics: { type: "f32", isFirst: true },
+      dims: { tokens: 9, columns: 13, rows: 7, rowBegin: 0 },
+      fill: { ids: (i) => (i * 5) % 8 },
+    },
+    {
+      name: "second part",
+      statics: { type: "f32", isFirst: false },
+      dims: { tokens: 9, columns: 13, rows: 3, rowBegin: 4 },
+      fill: { ids: (i) => (i * 5) % 8 },
+    },
     {
       name: "bf16",
       statics: { type: "bf16", isFirst: true },
@@ -95,5 +105,12 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     }
   },
   cost: ({ tokens, columns, rows }) => ({ flops: tokens * columns, bytes: 4 * (tokens * columns + rows * columns) }),
-  cases: [{ name: "repeated ids", statics: {}, dims: { tokens: 11, columns: 70, rows: 5 }, fill: { ids: (i) => (i * 3) % 5 } }],
+  cases: [
+    {
+      name: "repeated ids",
+      statics: {},
+      dims: { tokens: 11, columns: 70, rows: 5 },
+      fill: { ids: (i) => (i * 3) % 5 },
+    },
+  ],
 });

@@ -53,7 +53,16 @@ const activations: Record<Activation, { wgsl: string; f: (x: number) => number }
  */
 export const matmul = defineKernel<MatmulStatics, MatmulDims, MatmulBuffers>({
   name: "matmul",
-  dims: { m: "u32", n: "u32", k: "u32", aColumns: "u32", aOffset: "u32", yColumns: "u32", yOffset: "u32", scale: "f32" },
+  dims: {
+    m: "u32",
+    n: "u32",
+    k: "u32",
+    aColumns: "u32",
+    aOffset: "u32",
+    yColumns: "u32",
+    yOffset: "u32",
+    scale: "f32",
+  },
   bindings: ({ bType, hasBias, hasResidual }) =>
     ({
       a: { type: "f32", access: "read" },
@@ -89,12 +98,18 @@ fn store(row: u32, col: u32, acc: f32) {
     const a = transA ? (k - 1) * aColumns + aOffset + m : (m - 1) * aColumns + aOffset + k;
     return { a, b: bType === "f32" ? k * n : Math.ceil((k * n) / 2), bias: n, residual: y, y };
   },
-  reference({ a, b, bias, residual, y }, { m, n, k, scale, aColumns, aOffset, yColumns, yOffset }, { transA, transB, bType, hasBias, activation, hasResidual }) {
+  reference(
+    { a, b, bias, residual, y },
+    { m, n, k, scale, aColumns, aOffset, yColumns, yOffset },
+    { transA, transB, bType, hasBias, activation, hasResidual },
+  ) {
     for (let row = 0; row < m; row++) {
       for (let col = 0; col < n; col++) {
         let sum = 0;
         for (let i = 0; i < k; i++) {
-          sum += a[(transA ? i * aColumns + row : row * aColumns + i) + aOffset]! * readPacked(b, transB ? col * k + i : i * n + col, bType);
+          sum +=
+            a[(transA ? i * aColumns + row : row * aColumns + i) + aOffset]! *
+            readPacked(b, transB ? col * k + i : i * n + col, bType);
         }
         const v = activations[activation].f(sum * scale + (hasBias ? bias[col]! : 0));
         const at = row * yColumns + yOffset + col;
@@ -102,7 +117,10 @@ fn store(row: u32, col: u32, acc: f32) {
       }
     }
   },
-  cost: ({ m, n, k }, { bType }) => ({ flops: 2 * m * n * k, bytes: 4 * (m * k + m * n) + (bType === "f32" ? 4 : 2) * k * n }),
+  cost: ({ m, n, k }, { bType }) => ({
+    flops: 2 * m * n * k,
+    bytes: 4 * (m * k + m * n) + (bType === "f32" ? 4 : 2) * k * n,
+  }),
   cases: cases(),
 });
 
@@ -112,7 +130,10 @@ const scratch = new DataView(new ArrayBuffer(4));
  * The tile for a product, from what the device can do. A subgroup tile wants as many rows as m has: each element of b is loaded once per tile row.
  * GPUs take shared-memory tiles unless m is small.
  */
-export function chooseTile({ m, n }: { readonly m: number; readonly n: number }, capabilities: Capabilities): MatmulTile {
+export function chooseTile(
+  { m, n }: { readonly m: number; readonly n: number },
+  capabilities: Capabilities,
+): MatmulTile {
   const fixedSubgroup = capabilities.subgroups && capabilities.subgroupMinSize === capabilities.subgroupMaxSize;
   if (!fixedSubgroup || (!capabilities.isSoftware && m > 16)) {
     return { variant: "shared", rows: m <= 16 ? 1 : 4, columns: 4 };
@@ -150,7 +171,16 @@ function cases(): KernelCase<MatmulStatics, MatmulDims, MatmulBuffers>[] {
     };
     return (one(2 * i) | (one(2 * i + 1) << 16)) >>> 0;
   };
-  const at = (m: number, n: number, k: number, transA = false) => ({ m, n, k, aColumns: transA ? m : k, aOffset: 0, yColumns: n, yOffset: 0, scale: 1 });
+  const at = (m: number, n: number, k: number, transA = false) => ({
+    m,
+    n,
+    k,
+    aColumns: transA ? m : k,
+    aOffset: 0,
+    yColumns: n,
+    yOffset: 0,
+    scale: 1,
+  });
   const all: KernelCase<MatmulStatics, MatmulDims, MatmulBuffers>[] = [];
   for (const tile of [
     { variant: "subgroup", rows: 4, columns: 2 },
@@ -182,7 +212,12 @@ function cases(): KernelCase<MatmulStatics, MatmulDims, MatmulBuffers>[] {
         dims: { ...at(5, 19, 13), scale: 0.5 },
       });
     }
-    all.push({ name: `${tile.variant} into a part of each row`, statics: { ...plain, ...tile }, dims: { ...at(5, 19, 13), aColumns: 17, aOffset: 3, yColumns: 40, yOffset: 21 }, fill: { y: () => 0 } });
+    all.push({
+      name: `${tile.variant} into a part of each row`,
+      statics: { ...plain, ...tile },
+      dims: { ...at(5, 19, 13), aColumns: 17, aOffset: 3, yColumns: 40, yOffset: 21 },
+      fill: { y: () => 0 },
+    });
   }
   for (const rows of [1, 2, 8, 16]) {
     all.push({ name: `subgroup ${rows} rows`, statics: { ...plain, rows }, dims: at(17, 19, 13) });
@@ -195,7 +230,12 @@ function cases(): KernelCase<MatmulStatics, MatmulDims, MatmulBuffers>[] {
     [8, 2048, 2048],
     [1, 2048, 2048],
   ] as const) {
-    all.push({ name: `${m}x${k}x${n}`, statics: { ...plain, rows: Math.min(16, m) }, dims: at(m, n, k), benchOnly: true });
+    all.push({
+      name: `${m}x${k}x${n}`,
+      statics: { ...plain, rows: Math.min(16, m) },
+      dims: at(m, n, k),
+      benchOnly: true,
+    });
   }
   return all;
 }

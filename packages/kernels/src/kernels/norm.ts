@@ -11,11 +11,18 @@ const write: Binding = { type: "f32", access: "read_write" };
  * y = (x - mean) * rstd * weight + bias; rms has mean 0 and no bias. x, y: [rows, columns]; weight, bias: [columns];
  * stats: [rows, 2] = (mean, rstd), rstd = 1 / sqrt(mean((x - mean)^2) + eps).
  */
-export const norm = defineKernel<{ kind: NormKind; eps: number; hasBias: boolean }, "rows" | "columns", "x" | "weight" | "bias" | "y" | "stats">({
+export const norm = defineKernel<
+  { kind: NormKind; eps: number; hasBias: boolean },
+  "rows" | "columns",
+  "x" | "weight" | "bias" | "y" | "stats"
+>({
   name: "norm",
   dims: { rows: "u32", columns: "u32" },
   bindings: ({ hasBias }) =>
-    ({ x: read, weight: read, ...(hasBias ? { bias: read } : {}), y: write, stats: write }) as Record<"x" | "weight" | "bias" | "y" | "stats", Binding>,
+    ({ x: read, weight: read, ...(hasBias ? { bias: read } : {}), y: write, stats: write }) as Record<
+      "x" | "weight" | "bias" | "y" | "stats",
+      Binding
+    >,
   wgsl({ kind, eps, hasBias }, capabilities) {
     const lanes = lanesPerRow(capabilities);
     return `${laneReductions(lanes)}
@@ -42,7 +49,13 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
 }`;
   },
   grid: ({ rows }) => rows,
-  sizes: ({ rows, columns }) => ({ x: rows * columns, weight: columns, bias: columns, y: rows * columns, stats: 2 * rows }),
+  sizes: ({ rows, columns }) => ({
+    x: rows * columns,
+    weight: columns,
+    bias: columns,
+    y: rows * columns,
+    stats: 2 * rows,
+  }),
   reference({ x, weight, bias, y, stats }, { rows, columns }, { kind, eps, hasBias }) {
     for (let r = 0; r < rows; r++) {
       const { mean, rstd } = rowStats(x, r, columns, kind, eps);
@@ -58,7 +71,11 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     { name: "rms smallest", statics: { kind: "rms", eps: 1e-5, hasBias: false }, dims: { rows: 1, columns: 1 } },
     { name: "rms 5x131", statics: { kind: "rms", eps: 1e-6, hasBias: false }, dims: { rows: 5, columns: 131 } },
     { name: "layer 5x131", statics: { kind: "layer", eps: 1e-5, hasBias: true }, dims: { rows: 5, columns: 131 } },
-    { name: "layer without bias", statics: { kind: "layer", eps: 1e-5, hasBias: false }, dims: { rows: 3, columns: 9 } },
+    {
+      name: "layer without bias",
+      statics: { kind: "layer", eps: 1e-5, hasBias: false },
+      dims: { rows: 3, columns: 9 },
+    },
     { name: "rms 512x256", statics: { kind: "rms", eps: 1e-6, hasBias: false }, dims: { rows: 512, columns: 256 } },
   ],
 });
@@ -95,7 +112,13 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
 }`;
   },
   grid: ({ rows }) => rows,
-  sizes: ({ rows, columns }) => ({ g: rows * columns, x: rows * columns, weight: columns, stats: 2 * rows, dx: rows * columns }),
+  sizes: ({ rows, columns }) => ({
+    g: rows * columns,
+    x: rows * columns,
+    weight: columns,
+    stats: 2 * rows,
+    dx: rows * columns,
+  }),
   reference({ g, x, weight, stats, dx }, { rows, columns }, { kind }) {
     for (let r = 0; r < rows; r++) {
       const [mean, rstd] = [stats[2 * r]!, stats[2 * r + 1]!];
@@ -118,16 +141,27 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     [
       [1, 1],
       [5, 131],
-    ].map(([rows, columns]) => ({ name: `${kind} ${rows}x${columns}`, statics: { kind }, dims: { rows: rows!, columns: columns! } })),
+    ].map(([rows, columns]) => ({
+      name: `${kind} ${rows}x${columns}`,
+      statics: { kind },
+      dims: { rows: rows!, columns: columns! },
+    })),
   ),
 });
 
 /** dweight = sum over rows of g xhat; dbias = sum over rows of g (layer). One thread per column. */
-export const normWeightGrad = defineKernel<{ hasBias: boolean }, "rows" | "columns", "g" | "x" | "stats" | "dweight" | "dbias">({
+export const normWeightGrad = defineKernel<
+  { hasBias: boolean },
+  "rows" | "columns",
+  "g" | "x" | "stats" | "dweight" | "dbias"
+>({
   name: "norm_weight_grad",
   dims: { rows: "u32", columns: "u32" },
   bindings: ({ hasBias }) =>
-    ({ g: read, x: read, stats: read, dweight: write, ...(hasBias ? { dbias: write } : {}) }) as Record<"g" | "x" | "stats" | "dweight" | "dbias", Binding>,
+    ({ g: read, x: read, stats: read, dweight: write, ...(hasBias ? { dbias: write } : {}) }) as Record<
+      "g" | "x" | "stats" | "dweight" | "dbias",
+      Binding
+    >,
   wgsl: ({ hasBias }) => `
 @compute @workgroup_size(${WORKGROUP})
 fn main(${ROW_MAIN_ARGUMENTS}) {
@@ -144,7 +178,13 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
   ${hasBias ? "dbias[c] = db;" : ""}
 }`,
   grid: ({ columns }) => grid1d(columns),
-  sizes: ({ rows, columns }) => ({ g: rows * columns, x: rows * columns, stats: 2 * rows, dweight: columns, dbias: columns }),
+  sizes: ({ rows, columns }) => ({
+    g: rows * columns,
+    x: rows * columns,
+    stats: 2 * rows,
+    dweight: columns,
+    dbias: columns,
+  }),
   reference({ g, x, stats, dweight, dbias }, { rows, columns }, { hasBias }) {
     for (let c = 0; c < columns; c++) {
       let dw = 0;
@@ -158,10 +198,20 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     }
   },
   cost: ({ rows, columns }) => ({ flops: 5 * rows * columns, bytes: 8 * rows * columns }),
-  cases: [true, false].map((hasBias) => ({ name: hasBias ? "with bias" : "weight alone", statics: { hasBias }, dims: { rows: 7, columns: 67 } })),
+  cases: [true, false].map((hasBias) => ({
+    name: hasBias ? "with bias" : "weight alone",
+    statics: { hasBias },
+    dims: { rows: 7, columns: 67 },
+  })),
 });
 
-function rowStats(x: ArrayLike<number>, row: number, columns: number, kind: NormKind, eps: number): { mean: number; rstd: number } {
+function rowStats(
+  x: ArrayLike<number>,
+  row: number,
+  columns: number,
+  kind: NormKind,
+  eps: number,
+): { mean: number; rstd: number } {
   let mean = 0;
   if (kind === "layer") {
     for (let c = 0; c < columns; c++) mean += x[row * columns + c]!;

@@ -28,7 +28,12 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     for (let i = 0; i < count; i++) sum[i] = keep[0] === 0 ? x[i]! : keep[0]! * sum[i]! + x[i]!;
   },
   cost: ({ count }) => ({ flops: 2 * count, bytes: 12 * count }),
-  cases: [0, 1, 0.5].map((keep) => ({ name: `keep ${keep}`, statics: {}, dims: { count: 130 }, fill: { keep: () => keep } })),
+  cases: [0, 1, 0.5].map((keep) => ({
+    name: `keep ${keep}`,
+    statics: {},
+    dims: { count: 130 },
+    fill: { keep: () => keep },
+  })),
 });
 
 /** parts[offset + i] = sum of squares of chunk i of x. x: [count]. */
@@ -61,7 +66,13 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
   cost: ({ count }) => ({ flops: 2 * count, bytes: 4 * count }),
   cases: [
     { name: "one", statics: {}, dims: { count: 1, offset: 0 } },
-    { name: "two chunks", statics: {}, dims: { count: SUM_CHUNK + 1, offset: 3 }, fill: { parts: () => 7 }, tolerance: { atol: 1e-5, rtol: 1e-4 } },
+    {
+      name: "two chunks",
+      statics: {},
+      dims: { count: SUM_CHUNK + 1, offset: 3 },
+      fill: { parts: () => 7 },
+      tolerance: { atol: 1e-5, rtol: 1e-4 },
+    },
   ],
 });
 
@@ -108,7 +119,17 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
 });
 
 /** Entries of AdamW's `hyper` buffer, computed in double precision on the host. */
-export const ADAMW_HYPER = ["lr", "beta1", "beta2", "oneMinusBeta1", "oneMinusBeta2", "eps", "weightDecay", "bias1", "sqrtBias2"] as const;
+export const ADAMW_HYPER = [
+  "lr",
+  "beta1",
+  "beta2",
+  "oneMinusBeta1",
+  "oneMinusBeta2",
+  "eps",
+  "weightDecay",
+  "bias1",
+  "sqrtBias2",
+] as const;
 
 /**
  * AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101, algorithm 2) in torch's order of operations:
@@ -143,7 +164,15 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
   sizes: ({ count }) => ({ g: count, clip: 2, hyper: ADAMW_HYPER.length, p: count, m: count, v: count }),
   reference({ g, clip, hyper, p, m, v }, { count, decay }) {
     const [lr, beta1, beta2, oneMinusBeta1, oneMinusBeta2, eps, weightDecay, bias1, sqrtBias2] = [...hyper] as [
-      number, number, number, number, number, number, number, number, number,
+      number,
+      number,
+      number,
+      number,
+      number,
+      number,
+      number,
+      number,
+      number,
     ];
     for (let i = 0; i < count; i++) {
       const grad = g[i]! * clip[1]!;

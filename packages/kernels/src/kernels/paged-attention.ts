@@ -8,11 +8,12 @@ const write: Binding = { type: "f32", access: "read_write" };
 const ids: Binding = { type: "i32", access: "read" };
 
 /** cache[slot] = x[row] where slots[row] >= 0. x: [rows, columns]; slots: [rows]; cache: [slots, columns]. */
-export const cacheWrite = defineKernel<Record<never, never>, "rows" | "columns" | "slotCount", "x" | "slots" | "cache">({
-  name: "cache_write",
-  dims: { rows: "u32", columns: "u32", slotCount: "u32" },
-  bindings: () => ({ x: read, slots: ids, cache: write }),
-  wgsl: () => `
+export const cacheWrite = defineKernel<Record<never, never>, "rows" | "columns" | "slotCount", "x" | "slots" | "cache">(
+  {
+    name: "cache_write",
+    dims: { rows: "u32", columns: "u32", slotCount: "u32" },
+    bindings: () => ({ x: read, slots: ids, cache: write }),
+    wgsl: () => `
 @compute @workgroup_size(${WORKGROUP})
 fn main(${ROW_MAIN_ARGUMENTS}) {
   let i = workgroup_index(group, groups) * ${WORKGROUP}u + lane;
@@ -21,18 +22,26 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
   if (slot < 0 || slot >= i32(dims.slotCount)) { return; }
   cache[u32(slot) * dims.columns + i % dims.columns] = x[i];
 }`,
-  grid: ({ rows, columns }) => grid1d(rows * columns),
-  sizes: ({ rows, columns, slotCount }) => ({ x: rows * columns, slots: rows, cache: slotCount * columns }),
-  reference({ x, slots, cache }, { rows, columns, slotCount }) {
-    for (let r = 0; r < rows; r++) {
-      const slot = slots[r]!;
-      if (slot < 0 || slot >= slotCount) continue;
-      for (let c = 0; c < columns; c++) cache[slot * columns + c] = x[r * columns + c]!;
-    }
+    grid: ({ rows, columns }) => grid1d(rows * columns),
+    sizes: ({ rows, columns, slotCount }) => ({ x: rows * columns, slots: rows, cache: slotCount * columns }),
+    reference({ x, slots, cache }, { rows, columns, slotCount }) {
+      for (let r = 0; r < rows; r++) {
+        const slot = slots[r]!;
+        if (slot < 0 || slot >= slotCount) continue;
+        for (let c = 0; c < columns; c++) cache[slot * columns + c] = x[r * columns + c]!;
+      }
+    },
+    cost: ({ rows, columns }) => ({ flops: 0, bytes: 8 * rows * columns }),
+    cases: [
+      {
+        name: "with skipped rows",
+        statics: {},
+        dims: { rows: 4, columns: 20, slotCount: 9 },
+        fill: { slots: (i) => [7, -1, 0, 4][i]! },
+      },
+    ],
   },
-  cost: ({ rows, columns }) => ({ flops: 0, bytes: 8 * rows * columns }),
-  cases: [{ name: "with skipped rows", statics: {}, dims: { rows: 4, columns: 20, slotCount: 9 }, fill: { slots: (i) => [7, -1, 0, 4][i]! } }],
-});
+);
 
 /**
  * out[r] = softmax(scale q[r] k^T) v over positions 0 .. positions[r] of the row's sequence; rows with a negative position give 0.
@@ -45,7 +54,15 @@ export const pagedAttention = defineKernel<
   "q" | "kCache" | "vCache" | "pages" | "sequences" | "positions" | "out"
 >({
   name: "paged_attention",
-  dims: { rows: "u32", heads: "u32", kvHeads: "u32", maxPages: "u32", sequenceCount: "u32", slotCount: "u32", scale: "f32" },
+  dims: {
+    rows: "u32",
+    heads: "u32",
+    kvHeads: "u32",
+    maxPages: "u32",
+    sequenceCount: "u32",
+    slotCount: "u32",
+    scale: "f32",
+  },
   bindings: () => ({ q: read, kCache: read, vCache: read, pages: ids, sequences: ids, positions: ids, out: write }),
   wgsl({ headDim, window, pageSize }, capabilities) {
     const lanes = capabilities.isSoftware ? 8 : 32;
@@ -109,7 +126,11 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     positions: rows,
     out: rows * heads * headDim,
   }),
-  reference({ q, kCache, vCache, pages, sequences, positions, out }, { rows, heads, kvHeads, maxPages, scale }, { headDim, window, pageSize }) {
+  reference(
+    { q, kCache, vCache, pages, sequences, positions, out },
+    { rows, heads, kvHeads, maxPages, scale },
+    { headDim, window, pageSize },
+  ) {
     for (let r = 0; r < rows; r++) {
       const position = positions[r]!;
       for (let h = 0; h < heads; h++) {
@@ -140,7 +161,11 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
       name: "two sequences, one row unused",
       statics: { headDim: 6, window: 0, pageSize: 4 },
       dims: { rows: 5, heads: 4, kvHeads: 2, maxPages: 4, sequenceCount: 2, slotCount: 24, scale: 0.4 },
-      fill: { pages: (i) => [3, 0, 5, -1, 1, 4, -1, -1][i]!, sequences: (i) => [0, 0, 1, 1, -1][i]!, positions: (i) => [10, 11, 0, 5, -1][i]! },
+      fill: {
+        pages: (i) => [3, 0, 5, -1, 1, 4, -1, -1][i]!,
+        sequences: (i) => [0, 0, 1, 1, -1][i]!,
+        positions: (i) => [10, 11, 0, 5, -1][i]!,
+      },
     },
     {
       name: "window",

@@ -1,0 +1,17 @@
+export { add } from "./add.ts";
+export { attention, type AttentionAttrs } from "./attention.ts";
+export { addColumns, mulColumns } from "./columns.ts";
+export { crossEntropy, linearCrossEntropy } from "./cross-entropy.ts";
+export { dropout } from "./dropout.ts";
+export { embedding } from "./embedding.ts";
+export { fill } from "./fill.ts";
+export { matmul, matmulOp } from "./matmul.ts";
+export { mul, swiglu } from "./mul.ts";
+export { layerNorm, rmsNorm } from "./norm.ts";
+export { accumulate, adamw, type AdamwState, globalNorm } from "./optimizer.ts";
+export { cacheWrite, pagedAttention, type PagedRows } from "./paged-attention.ts";
+export { ops } from "./registry.ts";
+export { reshape } from "./reshape.ts";
+export { rope } from "./rope.ts";
+export { mulRows, scaledSumOf } from "./rows.ts";
+export { activation, type ActivationName, scale } from "./unary.ts";

@@ -1,0 +1,53 @@
+/** Every op. The conformance suite runs over this list. */
+import type { Op } from "../graph/op.ts";
+import { addOp } from "./add.ts";
+import { attentionDeltaOp, attentionGradKeyOp, attentionGradQueryOp, attentionOp } from "./attention.ts";
+import { columnwiseOp, sumRowsOp } from "./columns.ts";
+import { crossEntropyGradOp, crossEntropyOp, linearCrossEntropyOp } from "./cross-entropy.ts";
+import { dropoutOp } from "./dropout.ts";
+import { embeddingGradOp, embeddingOp } from "./embedding.ts";
+import { fillOp } from "./fill.ts";
+import { matmulOp } from "./matmul.ts";
+import { mulOp, swigluOp } from "./mul.ts";
+import { normGradOp, normOp, normWeightGradOp } from "./norm.ts";
+import { accumulateOp, adamwOp, globalNormOp } from "./optimizer.ts";
+import { cacheWriteOp, pagedAttentionOp } from "./paged-attention.ts";
+import { reshapeOp } from "./reshape.ts";
+import { ropeOp } from "./rope.ts";
+import { mulRowsOp, scaledSumOp, spreadOp } from "./rows.ts";
+import { activationGradOp, unaryOp } from "./unary.ts";
+
+export const ops: readonly Op[] = [
+  accumulateOp,
+  activationGradOp,
+  adamwOp,
+  addOp,
+  attentionDeltaOp,
+  attentionGradKeyOp,
+  attentionGradQueryOp,
+  attentionOp,
+  cacheWriteOp,
+  columnwiseOp,
+  crossEntropyGradOp,
+  crossEntropyOp,
+  dropoutOp,
+  embeddingGradOp,
+  embeddingOp,
+  fillOp,
+  globalNormOp,
+  linearCrossEntropyOp,
+  matmulOp,
+  mulOp,
+  mulRowsOp,
+  normGradOp,
+  normOp,
+  normWeightGradOp,
+  pagedAttentionOp,
+  reshapeOp,
+  ropeOp,
+  scaledSumOp,
+  spreadOp,
+  sumRowsOp,
+  swigluOp,
+  unaryOp,
+];
