@@ -11,6 +11,7 @@ export type { WeightType } from "./kernels/_packed.ts";
 export * from "./kernels/embedding.ts";
 export * from "./kernels/fill.ts";
 export * from "./kernels/matmul.ts";
+export * from "./kernels/matrix.ts";
 export * from "./kernels/norm.ts";
 export * from "./kernels/optimizer.ts";
 export * from "./kernels/paged-attention.ts";

@@ -8,6 +8,7 @@ import { dropout } from "./kernels/dropout.ts";
 import { embedding, embeddingGrad } from "./kernels/embedding.ts";
 import { fillKernel } from "./kernels/fill.ts";
 import { matmul } from "./kernels/matmul.ts";
+import { inverseRowNormKernel, transposeKernel } from "./kernels/matrix.ts";
 import { norm, normGrad, normWeightGrad } from "./kernels/norm.ts";
 import { accumulate, adamw, clipFactor, sumSquares } from "./kernels/optimizer.ts";
 import { cacheWrite, pagedAttention } from "./kernels/paged-attention.ts";
@@ -31,6 +32,7 @@ export const kernels: readonly Kernel[] = [
   embedding,
   embeddingGrad,
   fillKernel,
+  inverseRowNormKernel,
   matmul,
   norm,
   normGrad,
@@ -42,5 +44,6 @@ export const kernels: readonly Kernel[] = [
   spread,
   sumRows,
   sumSquares,
+  transposeKernel,
   unary,
 ];

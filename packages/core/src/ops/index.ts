@@ -6,6 +6,7 @@ export { dropout } from "./dropout.ts";
 export { embedding } from "./embedding.ts";
 export { fill } from "./fill.ts";
 export { matmul, matmulOp } from "./matmul.ts";
+export { inverseRowNorm, transpose } from "./matrix.ts";
 export { mul, swiglu } from "./mul.ts";
 export { layerNorm, rmsNorm } from "./norm.ts";
 export { accumulate, adamw, type AdamwState, globalNorm } from "./optimizer.ts";

@@ -8,6 +8,7 @@ import { dropoutOp } from "./dropout.ts";
 import { embeddingGradOp, embeddingOp } from "./embedding.ts";
 import { fillOp } from "./fill.ts";
 import { matmulOp } from "./matmul.ts";
+import { inverseRowNormOp, transposeOp } from "./matrix.ts";
 import { mulOp, swigluOp } from "./mul.ts";
 import { normGradOp, normOp, normWeightGradOp } from "./norm.ts";
 import { accumulateOp, adamwOp, globalNormOp } from "./optimizer.ts";
@@ -35,6 +36,7 @@ export const ops: readonly Op[] = [
   embeddingOp,
   fillOp,
   globalNormOp,
+  inverseRowNormOp,
   linearCrossEntropyOp,
   matmulOp,
   mulOp,
@@ -49,5 +51,6 @@ export const ops: readonly Op[] = [
   spreadOp,
   sumRowsOp,
   swigluOp,
+  transposeOp,
   unaryOp,
 ];

@@ -1,0 +1,98 @@
+/** Adapters as files: PEFT's adapter_config.json and adapter_model.safetensors, and an adapter bound to a base. */
+import { CheckpointError, ConfigError } from "@graft/core/errors";
+import { parseWith, readJson, openSafetensors, type TensorData, toFloat32, writeFileAtomic, writeFolderAtomic, writeSafetensors } from "@graft/core/io";
+import { type BaseModel, readWeight, sitesOf } from "@graft/core/models";
+import { Random } from "@graft/core/random";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import type { Base, BoundMethod } from "./method.ts";
+import { methodByPeftType } from "./registry.ts";
+
+const configSchema = z.looseObject({ peft_type: z.string() });
+export type AdapterConfig = z.output<typeof configSchema>;
+
+export interface LoadedAdapter {
+  /** adapter_config.json as it was read, unknown fields included. */
+  readonly config: AdapterConfig;
+  /** The text it was read from: written back as it was, since JSON numbers such as 0.0 do not survive parsing. */
+  readonly configText?: string | undefined;
+  readonly bound: BoundMethod;
+  readonly values: Map<string, Float32Array>;
+}
+
+/** The view of a base that methods bind to. */
+export function baseOf(model: BaseModel): Base {
+  const { definition, config } = model;
+  const shapes = new Map(definition.parameters(config).map((p) => [p.name, p.shape]));
+  return {
+    sites: sitesOf({ definition, config }),
+    modelType: definition.modelType,
+    shapeOf: (name) => shapes.get(name),
+    read: (name) => readWeight(model, name),
+  };
+}
+
+/** Checks a config and binds it to a base. Throws ConfigError or UnknownName beginning with `where`. */
+export function bindAdapter(config: AdapterConfig, base: Base, where: string): BoundMethod {
+  const method = methodByPeftType(config.peft_type, where);
+  return method.bind(parseWith(method.config, config, where), base, where);
+}
+
+/** A fresh adapter with seeded initial values. */
+export async function createAdapter(config: AdapterConfig, base: Base, seed: number, where = "adapter config"): Promise<LoadedAdapter> {
+  const bound = bindAdapter(config, base, where);
+  return { config, bound, values: await bound.initialise(new Random(seed)) };
+}
+
+/**
+ * Reads a PEFT folder. Throws ConfigError for the config, CheckpointError naming the tensor that is missing, unknown or of another shape than this base needs.
+ */
+export function loadAdapter(folder: string, base: Base): LoadedAdapter {
+  if (!existsSync(folder)) throw new CheckpointError(`${folder}: no such adapter folder`);
+  const configPath = join(folder, "adapter_config.json");
+  const config = readJson(configPath, configSchema);
+  const bound = bindAdapter(config, base, configPath);
+  const path = join(folder, "adapter_model.safetensors");
+  if (!existsSync(path)) throw new CheckpointError(`${folder}: has no adapter_model.safetensors`);
+  const file = openSafetensors(path);
+  try {
+    const values = new Map<string, Float32Array>();
+    for (const { key, shape } of bound.parameters) {
+      const info = file.tensors.get(key);
+      if (!info) throw new CheckpointError(`${path}: has no tensor ${key}, which ${config.peft_type} with this config needs on this base`);
+      if (`${info.shape}` !== `${shape}`) {
+        throw new CheckpointError(`${path}: tensor ${key} is [${info.shape}], this base needs [${shape}]; is the adapter for another base?`);
+      }
+      values.set(key, toFloat32(file.read(key), info.dtype, `${path}: tensor ${key}`));
+    }
+    const known = new Set([...bound.parameters.map((p) => p.key), ...bound.savedBase.map((s) => s.key)]);
+    const unknown = [...file.tensors.keys()].find((name) => !known.has(name));
+    if (unknown !== undefined) throw new CheckpointError(`${path}: tensor ${unknown} does not belong to this adapter_config.json on this base`);
+    return { config, configText: readFileSync(configPath, "utf8"), bound, values };
+  } finally {
+    file.close();
+  }
+}
+
+/** Writes a PEFT folder, all of it or nothing. The config is written as PEFT does: sorted keys, two spaces. */
+export async function saveAdapter(folder: string, adapter: LoadedAdapter, base: Base): Promise<void> {
+  const tensors = new Map<string, TensorData>();
+  const put = (key: string, shape: readonly number[], values: Float32Array): void => {
+    tensors.set(key, { dtype: "F32", shape, bytes: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) });
+  };
+  for (const { key, shape } of adapter.bound.parameters) {
+    const values = adapter.values.get(key);
+    if (!values) throw new ConfigError(`${folder}: no values for ${key}`);
+    put(key, shape, values);
+  }
+  for (const { key, parameter } of adapter.bound.savedBase) put(key, base.shapeOf(parameter)!, await base.read(parameter));
+  await writeFolderAtomic(folder, (temporary) => {
+    writeSafetensors(join(temporary, "adapter_model.safetensors"), tensors, { format: "pt" });
+    writeFileAtomic(join(temporary, "adapter_config.json"), [adapter.configText ?? sortedJson(adapter.config)]);
+  });
+}
+
+function sortedJson(config: AdapterConfig): string {
+  return JSON.stringify(Object.fromEntries(Object.entries(config).toSorted(([a], [b]) => (a < b ? -1 : 1))), null, 2);
+}

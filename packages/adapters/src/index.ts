@@ -1,0 +1,4 @@
+export * from "./adapter.ts";
+export type { Base, BoundMethod, Method } from "./method.ts";
+export { lora, type LoraConfig } from "./methods/lora.ts";
+export { type MethodName, methods } from "./registry.ts";

@@ -1,0 +1,132 @@
+/** A frozen base on a device: its config and its weights, one copy for every adapter, training job and request. */
+import type { Device, DeviceBuffer } from "@graft/kernels";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { CheckpointError, ConfigError } from "../errors/index.ts";
+import { bytesOf, type DType, sizeOf, type Spec } from "../graph/graph.ts";
+import { type Checkpoint, type FileDType, openCheckpoint, readJson, toBF16, toF16, toFloat32 } from "../io/index.ts";
+import type { ModelDefinition, ModelSizes } from "./model.ts";
+import { modelFor } from "./registry.ts";
+
+/** "auto" keeps f16 and bf16 matrices as the checkpoint stores them. */
+export type WeightDType = "auto" | "f32" | "f16" | "bf16";
+
+export interface DeviceTensor extends Spec {
+  readonly buffer: DeviceBuffer;
+}
+
+export interface BaseModel {
+  readonly path: string;
+  readonly definition: ModelDefinition;
+  readonly config: ModelSizes;
+  readonly device: Device;
+  readonly weights: ReadonlyMap<string, DeviceTensor>;
+  readonly generation: GenerationDefaults;
+  destroy(): void;
+}
+
+/** End, padding and beginning tokens, from generation_config.json or config.json. */
+export interface GenerationDefaults {
+  readonly eosTokenIds: readonly number[];
+  readonly bosTokenId: number | undefined;
+  readonly padTokenId: number | undefined;
+}
+
+const tokenIds = z.union([z.int(), z.array(z.int())]).nullish();
+const generationSchema = z.looseObject({ eos_token_id: tokenIds, bos_token_id: z.int().nullish(), pad_token_id: z.int().nullish() });
+
+/** Architecture and sizes of a folder, without its weights. Throws ConfigError or UnknownName. */
+export function readModelConfig(folder: string): { definition: ModelDefinition; config: ModelSizes; generation: GenerationDefaults } {
+  if (!existsSync(folder)) throw new CheckpointError(`${folder}: no such folder; give a folder with config.json, or a hub name`);
+  const path = join(folder, "config.json");
+  const json = readJson(path, z.looseObject({ model_type: z.string() }));
+  const definition = modelFor(json.model_type, path);
+  const config = definition.parseConfig(json, path);
+  const generationPath = join(folder, "generation_config.json");
+  const own = generationSchema.parse(json);
+  const file: z.output<typeof generationSchema> = existsSync(generationPath) ? readJson(generationPath, generationSchema) : {};
+  const eos = file.eos_token_id ?? own.eos_token_id ?? [];
+  return {
+    definition,
+    config,
+    generation: {
+      eosTokenIds: Array.isArray(eos) ? eos : [eos],
+      bosTokenId: file.bos_token_id ?? own.bos_token_id ?? undefined,
+      padTokenId: file.pad_token_id ?? own.pad_token_id ?? undefined,
+    },
+  };
+}
+
+/**
+ * Loads a Hugging Face folder onto the device, one tensor after the other. Matrices keep or take `dtype`; vectors are f32.
+ * Throws CheckpointError naming a tensor that is missing, of the wrong shape, or not known.
+ */
+export function loadBaseModel(
+  device: Device,
+  folder: string,
+  options: { readonly dtype?: WeightDType; readonly onTensor?: (done: number, total: number) => void } = {},
+): BaseModel {
+  const { definition, config, generation } = readModelConfig(folder);
+  const checkpoint = openCheckpoint(folder);
+  const weights = new Map<string, DeviceTensor>();
+  const destroy = (): void => {
+    for (const { buffer } of weights.values()) buffer.destroy();
+    weights.clear();
+  };
+  try {
+    const parameters = definition.parameters(config);
+    const known = new Set(parameters.map((p) => p.name));
+    const unknown = checkpoint.names().filter((name) => !known.has(name) && !definition.isIgnored(config, name));
+    if (unknown.length > 0) {
+      throw new CheckpointError(`${folder}: ${unknown.length} tensors do not belong to a ${definition.modelType} of this config, the first is ${unknown[0]}`);
+    }
+    for (const [i, { name, shape }] of parameters.entries()) {
+      const info = checkpoint.info(name);
+      if (`${info.shape}` !== `${shape}`) {
+        throw new CheckpointError(`${folder}: tensor ${name} is [${info.shape}], config.json says [${shape}]`);
+      }
+      weights.set(name, upload(device, checkpoint, name, shape, options.dtype ?? "auto"));
+      options.onTensor?.(i + 1, parameters.length);
+    }
+  } catch (error) {
+    destroy();
+    throw error;
+  } finally {
+    checkpoint.close();
+  }
+  return { path: folder, definition, config, device, weights, generation, destroy };
+}
+
+function upload(device: Device, checkpoint: Checkpoint, name: string, shape: readonly number[], wanted: WeightDType): DeviceTensor {
+  const { dtype: stored } = checkpoint.info(name);
+  const dtype = deviceDType(stored, shape, wanted);
+  const bytes = checkpoint.read(name);
+  const data = (stored === "F16" && dtype === "f16") || (stored === "BF16" && dtype === "bf16") ? bytes : encode(toFloat32(bytes, stored, `${checkpoint.path}: tensor ${name}`), dtype);
+  const buffer = device.createBuffer(bytesOf({ shape, dtype }), name);
+  device.write(buffer, data);
+  return { shape, dtype, buffer };
+}
+
+function deviceDType(stored: FileDType, shape: readonly number[], wanted: WeightDType): DType {
+  // Norm weights and biases are small and enter sums directly.
+  if (shape.length < 2) return "f32";
+  if (wanted !== "auto") return wanted;
+  return stored === "F16" ? "f16" : stored === "BF16" ? "bf16" : "f32";
+}
+
+function encode(values: Float32Array, dtype: DType): Float32Array | Uint16Array {
+  if (dtype === "f16") return Uint16Array.from(values, toF16);
+  if (dtype === "bf16") return Uint16Array.from(values, toBF16);
+  return values;
+}
+
+/** Reads a weight back as f32, whatever its storage. */
+export async function readWeight(model: BaseModel, name: string): Promise<Float32Array> {
+  const weight = model.weights.get(name);
+  if (!weight) throw new ConfigError(`${model.path}: no weight ${name}`);
+  const bytes = new Uint8Array(await model.device.read(weight.buffer, 0, bytesOf(weight)));
+  const stored = weight.dtype === "f16" ? "F16" : weight.dtype === "bf16" ? "BF16" : "F32";
+  const used = weight.dtype === "f32" ? bytes : bytes.subarray(0, sizeOf(weight.shape) * 2);
+  return toFloat32(used, stored, name);
+}

@@ -1,0 +1,5 @@
+export * from "./base-model.ts";
+export type { ModelDefinition, ModelSizes } from "./model.ts";
+export { modelFor, models } from "./registry.ts";
+export * from "./trace.ts";
+export { fullParameters } from "./full-parameters.ts";

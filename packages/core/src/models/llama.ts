@@ -1,0 +1,135 @@
+/**
+ * LLaMA (Touvron et al. 2023, arXiv:2302.13971) and what shares its file: Llama 2 and 3, Vicuna, Alpaca. Pre-norm decoder with RMSNorm, rotary
+ * positions, grouped key-value heads, gated SiLU MLP. Names and config fields follow transformers' LlamaForCausalLM.
+ */
+import { z } from "zod";
+import { ConfigError } from "../errors/index.ts";
+import type { Tensor } from "../graph/graph.ts";
+import { parseWith } from "../io/json.ts";
+import type { ModelContext } from "../nn/context.ts";
+import { type RopeParameters, ropeParameters, ropeScalingSchema, ropeTable } from "../nn/rope-table.ts";
+import { add, activation, mul, reshape, rope, swiglu } from "../ops/index.ts";
+import { defineModel, type ModelSizes } from "./model.ts";
+
+const configSchema = z.looseObject({
+  vocab_size: z.int().positive(),
+  hidden_size: z.int().positive(),
+  intermediate_size: z.int().positive(),
+  num_hidden_layers: z.int().positive(),
+  num_attention_heads: z.int().positive(),
+  num_key_value_heads: z.int().positive().nullish(),
+  head_dim: z.int().positive().nullish(),
+  max_position_embeddings: z.int().positive().default(2048),
+  rms_norm_eps: z.number().positive().default(1e-6),
+  hidden_act: z.enum(["silu", "gelu", "relu", "gelu_pytorch_tanh"]).default("silu"),
+  rope_theta: z.number().positive().optional(),
+  rope_scaling: ropeScalingSchema,
+  rope_parameters: ropeScalingSchema,
+  attention_bias: z.boolean().default(false),
+  mlp_bias: z.boolean().default(false),
+  tie_word_embeddings: z.boolean().default(false),
+});
+
+export interface LlamaConfig extends ModelSizes {
+  readonly intermediateSize: number;
+  readonly eps: number;
+  readonly activation: "silu" | "gelu" | "relu" | "gelu_tanh";
+  readonly rope: RopeParameters;
+  readonly attentionBias: boolean;
+  readonly mlpBias: boolean;
+  readonly tied: boolean;
+}
+
+export const llama = defineModel<LlamaConfig>({
+  modelType: "llama",
+
+  parseConfig(json, where) {
+    const c = parseWith(configSchema, json, where);
+    const heads = c.num_attention_heads;
+    const kvHeads = c.num_key_value_heads ?? heads;
+    if (heads % kvHeads !== 0) throw new ConfigError(`${where}: num_attention_heads ${heads} is no multiple of num_key_value_heads ${kvHeads}`);
+    if (!c.head_dim && c.hidden_size % heads !== 0) {
+      throw new ConfigError(`${where}: hidden_size ${c.hidden_size} is no multiple of num_attention_heads ${heads}, and there is no head_dim`);
+    }
+    return {
+      vocabSize: c.vocab_size,
+      hiddenSize: c.hidden_size,
+      intermediateSize: c.intermediate_size,
+      layers: c.num_hidden_layers,
+      heads,
+      kvHeads,
+      headDim: c.head_dim ?? c.hidden_size / heads,
+      maxLength: c.max_position_embeddings,
+      eps: c.rms_norm_eps,
+      activation: c.hidden_act === "gelu_pytorch_tanh" ? "gelu_tanh" : c.hidden_act,
+      rope: ropeParameters(c, where),
+      attentionBias: c.attention_bias,
+      mlpBias: c.mlp_bias,
+      tied: c.tie_word_embeddings,
+    };
+  },
+
+  parameters(c) {
+    const linear = (name: string, out: number, width: number, bias: boolean) => [
+      { name: `${name}.weight`, shape: [out, width] },
+      ...(bias ? [{ name: `${name}.bias`, shape: [out] }] : []),
+    ];
+    const q = c.heads * c.headDim;
+    const kv = c.kvHeads * c.headDim;
+    return [
+      { name: "model.embed_tokens.weight", shape: [c.vocabSize, c.hiddenSize] },
+      ...Array.from({ length: c.layers }, (_, i) => `model.layers.${i}`).flatMap((layer) => [
+        { name: `${layer}.input_layernorm.weight`, shape: [c.hiddenSize] },
+        ...linear(`${layer}.self_attn.q_proj`, q, c.hiddenSize, c.attentionBias),
+        ...linear(`${layer}.self_attn.k_proj`, kv, c.hiddenSize, c.attentionBias),
+        ...linear(`${layer}.self_attn.v_proj`, kv, c.hiddenSize, c.attentionBias),
+        ...linear(`${layer}.self_attn.o_proj`, c.hiddenSize, q, c.attentionBias),
+        { name: `${layer}.post_attention_layernorm.weight`, shape: [c.hiddenSize] },
+        ...linear(`${layer}.mlp.gate_proj`, c.intermediateSize, c.hiddenSize, c.mlpBias),
+        ...linear(`${layer}.mlp.up_proj`, c.intermediateSize, c.hiddenSize, c.mlpBias),
+        ...linear(`${layer}.mlp.down_proj`, c.hiddenSize, c.intermediateSize, c.mlpBias),
+      ]),
+      { name: "model.norm.weight", shape: [c.hiddenSize] },
+      ...(c.tied ? [] : [{ name: "lm_head.weight", shape: [c.vocabSize, c.hiddenSize] }]),
+    ];
+  },
+
+  isIgnored: (c, name) => (c.tied && name === "lm_head.weight") || name.endsWith(".rotary_emb.inv_freq"),
+
+  hidden(m, c, ids) {
+    const table = ropeTable(m, c.rope, c.headDim, c.maxLength);
+    let x = m.tap("layer_in.0", m.embedding("model.embed_tokens", ids)); // [tokens, hidden]
+    for (let i = 0; i < c.layers; i++) {
+      x = m.layer(i, () => {
+        const name = `model.layers.${i}`;
+        const attended = add(x, attend(m, c, i, m.rmsNorm(`${name}.input_layernorm`, x, c.eps), table));
+        return add(attended, mlp(m, c, `${name}.mlp`, m.rmsNorm(`${name}.post_attention_layernorm`, attended, c.eps)));
+      });
+    }
+    return m.tap("final_norm_out", m.rmsNorm("model.norm", x, c.eps));
+  },
+
+  logits: (m, c, hidden) => m.linear("lm_head", hidden, { isHead: true, weight: headWeight(c) }),
+  headWeight,
+});
+
+function headWeight(c: LlamaConfig): string {
+  return c.tied ? "model.embed_tokens.weight" : "lm_head.weight";
+}
+
+function attend(m: ModelContext, c: LlamaConfig, layer: number, x: Tensor, table: { cos: Tensor; sin: Tensor }): Tensor {
+  const name = `model.layers.${layer}.self_attn`;
+  const project = (which: string) => m.heads(m.linear(`${name}.${which}`, x, { bias: c.attentionBias }), c.headDim);
+  const q = rope(project("q_proj"), m.positions, table); // [tokens, heads, headDim]
+  const k = rope(project("k_proj"), m.positions, table); // [tokens, kvHeads, headDim]
+  const v = project("v_proj");
+  const out = m.attention(layer, q, k, v, { scale: 1 / Math.sqrt(c.headDim), window: 0 });
+  return m.linear(`${name}.o_proj`, reshape(out, [x.shape[0]!, c.heads * c.headDim]), { bias: c.attentionBias });
+}
+
+function mlp(m: ModelContext, c: LlamaConfig, name: string, x: Tensor): Tensor {
+  const gate = m.linear(`${name}.gate_proj`, x, { bias: c.mlpBias }); // [tokens, intermediate]
+  const up = m.linear(`${name}.up_proj`, x, { bias: c.mlpBias });
+  const gated = c.activation === "silu" ? swiglu(gate, up) : mul(activation(c.activation, gate), up);
+  return m.linear(`${name}.down_proj`, gated, { bias: c.mlpBias });
+}

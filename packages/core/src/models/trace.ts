@@ -1,0 +1,127 @@
+/** Tracing a model: over whole sequences (training, scoring) or over rows of a paged cache (generation). */
+import type { DType } from "../graph/graph.ts";
+import { Graph, type Tensor } from "../graph/graph.ts";
+import type { ModelDefinition, ModelSizes } from "./model.ts";
+import { attention, cacheWrite, crossEntropy, embedding, linearCrossEntropy, matmulOp, pagedAttention, reshape, scaledSumOf } from "../ops/index.ts";
+import { type AttentionImplementation, ModelContext } from "../nn/context.ts";
+import { attach, type Adapter } from "../nn/adapter.ts";
+import type { Hooks, Site } from "../nn/site.ts";
+
+/** What a trace needs of a base: no buffers, so plans can be made without weights. */
+export interface TraceModel {
+  readonly definition: ModelDefinition;
+  readonly config: ModelSizes;
+  /** Storage dtype of each parameter. */
+  readonly dtypeOf: (name: string) => DType;
+}
+
+export interface SequenceTrace {
+  readonly graph: Graph;
+  readonly context: ModelContext;
+  readonly hidden: Tensor;
+  /** [batch * length, vocabSize]. */
+  readonly logits: Tensor;
+  /** -ln p(label) of each position, 0 where the label is negative, [batch * length]. */
+  readonly tokenLosses: Tensor;
+  /** lossScale * sum of tokenLosses, [1]. */
+  readonly loss: Tensor;
+}
+
+/**
+ * Whole sequences. Inputs of the graph: ids, positions, labels [batch * length] i32 (labels already shifted: label of a position is the next token, negative
+ * to ignore), segments [batch, length] i32 (0 is padding), lossScale [1], and seed [2] u32 where an adapter drops out.
+ */
+export function traceSequences(
+  model: TraceModel,
+  shape: { readonly batch: number; readonly length: number },
+  options: { readonly adapter?: Adapter | undefined; readonly training?: boolean; readonly hooks?: readonly Hooks[] } = {},
+): SequenceTrace {
+  const { batch, length } = shape;
+  const graph = new Graph();
+  const tokens = batch * length;
+  const ids = graph.input("ids", [tokens], "i32");
+  const positions = graph.input("positions", [tokens], "i32");
+  const segments = graph.input("segments", [batch, length], "i32");
+  const labels = graph.input("labels", [tokens], "i32");
+  const lossScale = graph.input("lossScale", [1]);
+  const seed = options.training ? graph.input("seed", [2], "u32") : undefined;
+  const overSequences: AttentionImplementation = (_layer, q, k, v, attrs) => {
+    const split = (t: Tensor) => reshape(t, [batch, length, t.shape[1]!, t.shape[2]!]);
+    return reshape(attention(split(q), split(k), split(v), segments, attrs), q.shape);
+  };
+  const hooks = [...(options.hooks ?? []), ...(options.adapter ? [attach(options.adapter, graph, "0", seed)] : [])];
+  const context = new ModelContext({ ...contextOf(model), graph, hooks, attention: overSequences, positions, maxLength: length });
+  const hidden = model.definition.hidden(context, model.config, ids);
+  const logits = model.definition.logits(context, model.config, hidden);
+  const tokenLosses = lossOf(graph, logits, labels);
+  return { graph, context, hidden, logits, tokenLosses, loss: scaledSumOf(tokenLosses, lossScale) };
+}
+
+/** Per-token loss; where the logits are one product with a frozen weight, without holding them. */
+function lossOf(graph: Graph, logits: Tensor, labels: Tensor): Tensor {
+  const origin = graph.originOf(logits);
+  if (origin.kind === "node" && (origin.node.op as unknown) === matmulOp) {
+    const [x, w] = origin.node.inputs;
+    const source = graph.originOf(w!);
+    if (origin.node.attrs.transB && source.kind === "param" && source.name.startsWith("base/")) return linearCrossEntropy(x!, w!, labels);
+  }
+  return crossEntropy(logits, labels);
+}
+
+export interface PagedShape {
+  /** Tokens of one pass, over all sequences. */
+  readonly rows: number;
+  /** Rows whose logits are wanted. */
+  readonly outputs: number;
+  readonly sequences: number;
+  readonly maxPages: number;
+  readonly pageSize: number;
+  /** Pages of the cache. */
+  readonly pages: number;
+}
+
+/**
+ * Rows of any sequences against the paged cache. Inputs: ids, positions, sequences, slots [rows] i32 (slot = page * pageSize + offset; negative: not written),
+ * pages [sequences, maxPages] i32, wanted [outputs] i32 (rows whose logits are read). Params cache/k/LAYER and cache/v/LAYER [slots, kvHeads, headDim].
+ */
+export function tracePaged(
+  model: TraceModel,
+  shape: PagedShape,
+  options: { readonly adapter?: Adapter | undefined } = {},
+): { readonly graph: Graph; readonly logits: Tensor } {
+  const graph = new Graph();
+  const row = (name: string) => graph.input(name, [shape.rows], "i32");
+  const [ids, positions, sequences, slots] = [row("ids"), row("positions"), row("sequences"), row("slots")];
+  const pages = graph.input("pages", [shape.sequences, shape.maxPages], "i32");
+  const { kvHeads, headDim } = model.config;
+  const overPages: AttentionImplementation = (layer, q, k, v, attrs) => {
+    const cacheShape = [shape.pages * shape.pageSize, kvHeads, headDim];
+    const kCache = graph.param(`cache/k/${layer}`, cacheShape);
+    const vCache = graph.param(`cache/v/${layer}`, cacheShape);
+    cacheWrite(kCache, k, slots);
+    cacheWrite(vCache, v, slots);
+    return pagedAttention(q, kCache, vCache, { pages, sequences, positions }, { ...attrs, pageSize: shape.pageSize });
+  };
+  const hooks = options.adapter ? [attach(options.adapter, graph, "0")] : [];
+  const context = new ModelContext({
+    ...contextOf(model),
+    graph,
+    hooks,
+    attention: overPages,
+    positions,
+    maxLength: model.config.maxLength,
+  });
+  const hidden = model.definition.hidden(context, model.config, ids);
+  const wanted = embedding(hidden, graph.input("wanted", [shape.outputs], "i32")); // [outputs, hiddenSize]
+  return { graph, logits: model.definition.logits(context, model.config, wanted) };
+}
+
+/** Every place of a model where an adapter may attach. */
+export function sitesOf(model: Pick<TraceModel, "definition" | "config">): readonly Site[] {
+  return traceSequences({ ...model, dtypeOf: () => "f32" }, { batch: 1, length: 1 }).context.sites;
+}
+
+function contextOf(model: TraceModel) {
+  const shapes = new Map(model.definition.parameters(model.config).map((p) => [p.name, p.shape]));
+  return { dtypeOf: model.dtypeOf, shapeOf: (name: string) => shapes.get(name)! };
+}

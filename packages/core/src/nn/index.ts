@@ -1,0 +1,5 @@
+export * from "./adapter.ts";
+export * from "./adapter-weights.ts";
+export * from "./context.ts";
+export * from "./rope-table.ts";
+export * from "./site.ts";

@@ -1,0 +1,37 @@
+/** Sites: the named places of a model where something may attach. Core says where they are; it does not know what attaches. */
+import type { Tensor } from "../graph/graph.ts";
+
+/** A linear layer y = x W^T + b. Its name is the Hugging Face module path. */
+export interface LinearSite {
+  readonly kind: "linear";
+  readonly name: string;
+  readonly inDim: number;
+  readonly outDim: number;
+  /** The weight is stored [in, out] (GPT-2's Conv1D) instead of [out, in]. */
+  readonly fanInFanOut: boolean;
+  readonly hasBias: boolean;
+  /** The output layer over the vocabulary; PEFT's "all-linear" leaves it out. */
+  readonly isHead: boolean;
+  /** Index of the decoder layer it belongs to. */
+  readonly layer: number | undefined;
+}
+
+export interface EmbeddingSite {
+  readonly kind: "embedding";
+  readonly name: string;
+  readonly rows: number;
+  readonly columns: number;
+  readonly layer: undefined;
+}
+
+export type Site = LinearSite | EmbeddingSite;
+
+/** What an attached adapter may change. Core calls these where they are given; several adapters nest, the first is the innermost. */
+export interface Hooks {
+  /** Wraps a linear layer: `f` is the layer without this adapter (bias included), `weight` its stored weight. */
+  linear?(site: LinearSite, x: Tensor, f: (x: Tensor) => Tensor, weight: Tensor): Tensor;
+  /** Wraps an embedding: ids [tokens] to [tokens, columns]. */
+  embedding?(site: EmbeddingSite, ids: Tensor, f: (ids: Tensor) => Tensor): Tensor;
+  /** Replaces a whole parameter of the base (modules_to_save, trained biases); undefined leaves it. */
+  parameter?(name: string): Tensor | undefined;
+}

@@ -1,0 +1,191 @@
+/** The device side of training one adapter on one base: micro-steps that add up gradients, and an update. */
+import { ADAMW_HYPER, type Device, type DeviceBuffer } from "@graft/kernels";
+import { ConfigError } from "../errors/index.ts";
+import { Arena, bytesOf, grad, Graph, type Plan, plan, Program, sizeOf } from "../graph/index.ts";
+import { recompute } from "../graph/recompute.ts";
+import { type BaseModel, traceSequences, type TraceModel } from "../models/index.ts";
+import { type Adapter, type AdapterWeights, adapterParameterName } from "../nn/index.ts";
+import { accumulate, adamw, globalNorm } from "../ops/index.ts";
+import { adamwHyper, type AdamwOptions } from "./optimizer.ts";
+
+/** One micro-batch as the graph takes it. labels: the token that follows each position, negative to ignore. */
+export interface MicroBatch {
+  readonly batch: number;
+  readonly length: number;
+  readonly ids: Int32Array;
+  readonly labels: Int32Array;
+  readonly positions: Int32Array;
+  /** 0 is padding; tokens attend within their segment. */
+  readonly segments: Int32Array;
+}
+
+export interface TrainStepOptions {
+  readonly optimizer: AdamwOptions;
+  /** 0: no clipping. */
+  readonly maxGradNorm: number;
+  /** Recompute each layer in the backward pass instead of keeping its activations. */
+  readonly gradientCheckpointing?: boolean;
+}
+
+/** Optimizer state by key, for checkpoints. */
+export interface OptimizerState {
+  readonly m: ReadonlyMap<string, Float32Array>;
+  readonly v: ReadonlyMap<string, Float32Array>;
+}
+
+const STATES = ["grad", "m", "v"] as const;
+
+export class TrainStep {
+  #model: BaseModel;
+  #adapter: Adapter;
+  #weights: AdapterWeights;
+  #options: TrainStepOptions;
+  #arena: Arena;
+  #state = new Map<string, DeviceBuffer>();
+  #programs = new Map<string, Program>();
+  #update: Program | undefined;
+
+  constructor(model: BaseModel, weights: AdapterWeights, options: TrainStepOptions) {
+    this.#model = model;
+    this.#adapter = weights.adapter;
+    this.#weights = weights;
+    this.#options = options;
+    this.#arena = new Arena(model.device);
+    for (const { key, shape } of this.#trainable) {
+      for (const state of STATES) this.#state.set(`${state}/${key}`, model.device.createBuffer(sizeOf(shape) * 4, `${state}/${key}`));
+    }
+  }
+
+  get #device(): Device {
+    return this.#model.device;
+  }
+
+  get #trainable() {
+    return this.#adapter.parameters.filter((p) => p.trainable);
+  }
+
+  /**
+   * Forward and backward of one micro-batch. The loss is lossScale * sum of token losses; its gradient is added to what is there, or replaces it if `isFirst`.
+   * seed and step choose the dropout masks. Returns the loss in nats.
+   */
+  async micro(batch: MicroBatch, run: { readonly lossScale: number; readonly isFirst: boolean; readonly seed: number; readonly step: number }): Promise<number> {
+    const program = await this.#microProgram(batch);
+    const [loss] = await program.run({
+      ...batchInputs(batch),
+      lossScale: Float32Array.of(run.lossScale),
+      keep: Float32Array.of(run.isFirst ? 0 : 1),
+      seed: Uint32Array.of(run.seed, run.step),
+    });
+    return loss![0]!;
+  }
+
+  /** One optimizer step from the gradients added up since the last one. `step` counts from 1. Returns the gradient norm before clipping. */
+  async update(lr: number, step: number): Promise<number> {
+    this.#update ??= await this.#bind(this.#updatePlan(), "update");
+    const [norm] = await this.#update.run({
+      maxNorm: Float32Array.of(this.#options.maxGradNorm),
+      hyper: adamwHyper(lr, step, this.#options.optimizer),
+    });
+    return norm![0]!;
+  }
+
+  /** Gradients as they are now, by key. */
+  async gradients(): Promise<Map<string, Float32Array>> {
+    return this.#readState("grad");
+  }
+
+  async state(): Promise<OptimizerState> {
+    return { m: await this.#readState("m"), v: await this.#readState("v") };
+  }
+
+  /** Throws ConfigError if a tensor is missing or of another size. */
+  restore(state: OptimizerState): void {
+    for (const name of ["m", "v"] as const) {
+      for (const { key, shape } of this.#trainable) {
+        const values = state[name].get(key);
+        if (values?.length !== sizeOf(shape)) throw new ConfigError(`optimizer state ${name} of ${key} has ${values?.length ?? "no"} values, needs [${shape}]`);
+        this.#device.write(this.#state.get(`${name}/${key}`)!, values);
+      }
+    }
+  }
+
+  /** Plan of the micro-step for a shape: what it takes is known before it runs. */
+  planFor(shape: { readonly batch: number; readonly length: number }): Plan {
+    return trainingPlan(traceModelOf(this.#model), this.#adapter, shape, this.#device, this.#options.gradientCheckpointing ?? false);
+  }
+
+  destroy(): void {
+    for (const program of this.#programs.values()) program.destroy();
+    this.#update?.destroy();
+    for (const buffer of this.#state.values()) buffer.destroy();
+  }
+
+  async #microProgram({ batch, length }: MicroBatch): Promise<Program> {
+    const key = `${batch}x${length}`;
+    const known = this.#programs.get(key);
+    if (known) return known;
+    const made = await this.#bind(this.planFor({ batch, length }), `train ${key}`);
+    this.#programs.set(key, made);
+    return made;
+  }
+
+  #updatePlan(): Plan {
+    const graph = new Graph();
+    const maxNorm = graph.input("maxNorm", [1]);
+    const hyper = graph.input("hyper", [ADAMW_HYPER.length]);
+    const parameters = this.#trainable;
+    const gradients = parameters.map(({ key, shape }) => graph.param(`grad/${key}`, shape));
+    const norm = globalNorm(maxNorm, gradients);
+    for (const [i, { key, shape }] of parameters.entries()) {
+      const [m, v] = [graph.param(`m/${key}`, shape), graph.param(`v/${key}`, shape)];
+      adamw({ p: graph.param(adapterParameterName("0", key), shape), m, v }, gradients[i]!, norm, hyper, 1);
+    }
+    return plan(graph, [norm], this.#device.capabilities);
+  }
+
+  #bind(made: Plan, label: string): Promise<Program> {
+    const resolve = (name: string): DeviceBuffer => {
+      const [kind] = name.split("/", 1);
+      if (kind === "base") return this.#model.weights.get(name.slice(5))!.buffer;
+      if (kind === "adapter") return this.#weights.buffers.get(name.slice("adapter/0/".length))!;
+      return this.#state.get(name)!;
+    };
+    return Program.bind(this.#device, this.#arena, made, resolve, label);
+  }
+
+  async #readState(kind: (typeof STATES)[number]): Promise<Map<string, Float32Array>> {
+    const values = new Map<string, Float32Array>();
+    for (const { key, shape } of this.#trainable) {
+      const bytes = await this.#device.read(this.#state.get(`${kind}/${key}`)!, 0, bytesOf({ shape, dtype: "f32" }));
+      values.set(key, new Float32Array(bytes));
+    }
+    return values;
+  }
+}
+
+/** The inputs that a batch gives to a graph of traceSequences. */
+export function batchInputs({ ids, labels, positions, segments }: MicroBatch) {
+  return { ids, labels, positions, segments };
+}
+
+export function traceModelOf({ definition, config, weights }: Pick<BaseModel, "definition" | "config" | "weights">): TraceModel {
+  return { definition, config, dtypeOf: (name) => weights.get(name)!.dtype };
+}
+
+/** Plans forward, backward and accumulation of one micro-batch. */
+export function trainingPlan(
+  model: TraceModel,
+  adapter: Adapter,
+  shape: { readonly batch: number; readonly length: number },
+  device: Pick<Device, "capabilities">,
+  gradientCheckpointing: boolean,
+): Plan {
+  const { graph, loss } = traceSequences(model, shape, { adapter, training: true });
+  const trainable = adapter.parameters.filter((p) => p.trainable);
+  const tensors = trainable.map(({ key, shape: s }) => graph.param(adapterParameterName("0", key), s));
+  const gradients = grad(loss, tensors);
+  const keep = graph.input("keep", [1]);
+  for (const [i, { key, shape: s }] of trainable.entries()) accumulate(graph.param(`grad/${key}`, s), gradients[i]!, keep);
+  const planned = gradientCheckpointing ? recompute(graph, [loss]) : { graph, outputs: [loss] };
+  return plan(planned.graph, planned.outputs, device.capabilities);
+}
