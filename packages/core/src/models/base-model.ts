@@ -8,6 +8,7 @@ import { bytesOf, type DType, sizeOf, type Spec } from "../graph/graph.ts";
 import { type Checkpoint, type FileDType, openCheckpoint, readJson, toBF16, toF16, toFloat32 } from "../io/index.ts";
 import type { ModelDefinition, ModelSizes } from "./model.ts";
 import { modelFor } from "./registry.ts";
+import type { TraceModel } from "./trace.ts";
 
 /** "auto" keeps f16 and bf16 matrices as the checkpoint stores them. */
 export type WeightDType = "auto" | "f32" | "f16" | "bf16";
@@ -130,3 +131,9 @@ export async function readWeight(model: BaseModel, name: string): Promise<Float3
   const used = weight.dtype === "f32" ? bytes : bytes.subarray(0, sizeOf(weight.shape) * 2);
   return toFloat32(used, stored, name);
 }
+
+/** What a trace needs of a loaded base. */
+export function traceModelOf({ definition, config, weights }: Pick<BaseModel, "definition" | "config" | "weights">): TraceModel {
+  return { definition, config, dtypeOf: (name) => weights.get(name)!.dtype };
+}
+

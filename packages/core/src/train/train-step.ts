@@ -3,7 +3,7 @@ import { ADAMW_HYPER, type Device, type DeviceBuffer } from "@graft/kernels";
 import { ConfigError } from "../errors/index.ts";
 import { Arena, bytesOf, grad, Graph, type Plan, plan, Program, sizeOf } from "../graph/index.ts";
 import { recompute } from "../graph/recompute.ts";
-import { type BaseModel, traceSequences, type TraceModel } from "../models/index.ts";
+import { type BaseModel, traceModelOf, traceSequences, type TraceModel } from "../models/index.ts";
 import { type Adapter, type AdapterWeights, adapterParameterName } from "../nn/index.ts";
 import { accumulate, adamw, globalNorm } from "../ops/index.ts";
 import { adamwHyper, type AdamwOptions } from "./optimizer.ts";
@@ -166,10 +166,6 @@ export class TrainStep {
 /** The inputs that a batch gives to a graph of traceSequences. */
 export function batchInputs({ ids, labels, positions, segments }: MicroBatch) {
   return { ids, labels, positions, segments };
-}
-
-export function traceModelOf({ definition, config, weights }: Pick<BaseModel, "definition" | "config" | "weights">): TraceModel {
-  return { definition, config, dtypeOf: (name) => weights.get(name)!.dtype };
 }
 
 /** Plans forward, backward and accumulation of one micro-batch. */

@@ -1,0 +1,6 @@
+export { type Beam, BeamSearch, type Hypothesis } from "./beam.ts";
+export * from "./generator.ts";
+export * from "./language-model.ts";
+export * from "./logits.ts";
+export { type CacheOptions, PagedForward, type Row } from "./paged-forward.ts";
+export { PageAllocator } from "./pages.ts";

@@ -1,0 +1,131 @@
+/** The device side of generation: rows of any sequences through the model against the paged cache. */
+import type { DeviceBuffer } from "@graft/kernels";
+import { Arena, plan, Program } from "../graph/index.ts";
+import { type BaseModel, traceModelOf, tracePaged } from "../models/index.ts";
+import type { AdapterWeights } from "../nn/index.ts";
+
+/** One token to compute. */
+export interface Row {
+  readonly id: number;
+  readonly position: number;
+  /** Index into the pages of this call. */
+  readonly sequence: number;
+  /** Are its logits wanted? */
+  readonly isWanted: boolean;
+}
+
+export interface CacheOptions {
+  readonly pages: number;
+  readonly pageSize: number;
+  /** Sequences of one call at the most. */
+  readonly maxSequences: number;
+  /** Rows of one call at the most; longer prompts are cut into chunks by the caller. */
+  readonly maxRows: number;
+}
+
+export class PagedForward {
+  readonly options: CacheOptions;
+  readonly maxPages: number;
+  #model: BaseModel;
+  #arena: Arena;
+  #cache = new Map<string, DeviceBuffer>();
+  /** By adapter, then by shape. The base alone is under undefined. */
+  #programs = new Map<AdapterWeights | undefined, Map<string, Promise<Program>>>();
+
+  constructor(model: BaseModel, options: CacheOptions) {
+    this.#model = model;
+    this.options = options;
+    this.maxPages = Math.ceil(model.config.maxLength / options.pageSize);
+    this.#arena = new Arena(model.device);
+    const { kvHeads, headDim, layers } = model.config;
+    for (let layer = 0; layer < layers; layer++) {
+      for (const which of ["k", "v"]) {
+        const name = `cache/${which}/${layer}`;
+        this.#cache.set(name, model.device.createBuffer(options.pages * options.pageSize * kvHeads * headDim * 4, name));
+      }
+    }
+  }
+
+  /**
+   * Computes rows, in order, writing their keys and values into the pages of their sequence. pages: page numbers of each sequence.
+   * Returns the logits of the wanted rows, [wanted, vocabSize].
+   */
+  async run(rows: readonly Row[], pages: readonly (readonly number[])[], adapter: AdapterWeights | undefined): Promise<Float32Array> {
+    const { pageSize, maxSequences } = this.options;
+    const wanted = rows.flatMap((row, i) => (row.isWanted ? [i] : []));
+    const rowCount = bucket(rows.length);
+    const outputCount = bucket(Math.max(1, wanted.length));
+    const program = await this.#program(rowCount, outputCount, adapter);
+    const fill = (value: number, get: (row: Row) => number) =>
+      Int32Array.from({ length: rowCount }, (_, i) => (rows[i] ? get(rows[i]) : value));
+    const table = new Int32Array(maxSequences * this.maxPages);
+    for (const [i, own] of pages.entries()) table.set(own, i * this.maxPages);
+    const slotOf = ({ sequence, position }: Row): number => pages[sequence]![Math.floor(position / pageSize)]! * pageSize + (position % pageSize);
+    const [logits] = await program.run({
+      ids: fill(0, (row) => row.id),
+      positions: fill(-1, (row) => row.position),
+      sequences: fill(0, (row) => row.sequence),
+      slots: fill(-1, slotOf),
+      pages: table,
+      wanted: Int32Array.from({ length: outputCount }, (_, i) => wanted[i] ?? 0),
+    });
+    return (logits as Float32Array).subarray(0, wanted.length * this.#model.config.vocabSize);
+  }
+
+  /** Copies whole pages, for beams that part ways. */
+  async copyPages(pairs: readonly { readonly from: number; readonly to: number }[]): Promise<void> {
+    if (pairs.length === 0) return;
+    const { device, config } = this.#model;
+    const bytes = this.options.pageSize * config.kvHeads * config.headDim * 4;
+    await device.scope("copy cache pages", () => {
+      const encoder = device.gpu.createCommandEncoder();
+      for (const { gpu } of this.#cache.values()) {
+        for (const { from, to } of pairs) encoder.copyBufferToBuffer(gpu, from * bytes, gpu, to * bytes, bytes);
+      }
+      device.gpu.queue.submit([encoder.finish()]);
+    });
+  }
+
+  /** Frees the programs of an adapter that is about to be freed. */
+  async forget(adapter: AdapterWeights): Promise<void> {
+    const programs = this.#programs.get(adapter);
+    this.#programs.delete(adapter);
+    for (const program of programs?.values() ?? []) (await program).destroy();
+  }
+
+  async destroy(): Promise<void> {
+    for (const programs of this.#programs.values()) for (const program of programs.values()) (await program).destroy();
+    this.#programs.clear();
+    for (const buffer of this.#cache.values()) buffer.destroy();
+  }
+
+  #program(rows: number, outputs: number, adapter: AdapterWeights | undefined): Promise<Program> {
+    const own = this.#programs.get(adapter) ?? new Map<string, Promise<Program>>();
+    this.#programs.set(adapter, own);
+    const key = `${rows}x${outputs}`;
+    const known = own.get(key);
+    if (known) return known;
+    const made = this.#bind(rows, outputs, adapter);
+    own.set(key, made);
+    made.catch(() => own.delete(key));
+    return made;
+  }
+
+  #bind(rows: number, outputs: number, adapter: AdapterWeights | undefined): Promise<Program> {
+    const { pages, pageSize, maxSequences } = this.options;
+    const shape = { rows, outputs, sequences: maxSequences, maxPages: this.maxPages, pageSize, pages };
+    const { graph, logits } = tracePaged(traceModelOf(this.#model), shape, { adapter: adapter?.adapter });
+    const resolve = (name: string): DeviceBuffer => {
+      if (name.startsWith("base/")) return this.#model.weights.get(name.slice(5))!.buffer;
+      if (name.startsWith("cache/")) return this.#cache.get(name)!;
+      return adapter!.buffers.get(name.slice("adapter/0/".length))!;
+    };
+    const made = plan(graph, [logits], this.#model.device.capabilities);
+    return Program.bind(this.#model.device, this.#arena, made, resolve, `forward ${rows} rows`);
+  }
+}
+
+/** The next power of two, so that few programs serve all sizes. */
+function bucket(count: number): number {
+  return 2 ** Math.ceil(Math.log2(Math.max(1, count)));
+}
