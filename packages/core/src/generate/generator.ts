@@ -279,8 +279,9 @@ export class Generator {
     try {
       this.#grow(pages[0]!, promptIds.length);
       const first = await this.#prefill(promptIds, pages[0]!, adapter);
-      pages = Array.from({ length: beams }, () => this.#shareAll(pages[0]!)).concat(pages).slice(0, beams + 1);
-      for (const page of pages.pop()!) this.#pages.release(page);
+      // The prompt's pages are the first beam's; the others share them.
+      const [prompt] = pages;
+      while (pages.length < beams) pages.push(this.#shareAll(prompt!));
       let logits: Float32Array[] = Array.from({ length: beams }, () => first);
       for (;;) {
         signal?.throwIfAborted();
@@ -291,8 +292,10 @@ export class Generator {
         });
         search.advance(scores);
         if (search.isDone) break;
-        pages = await this.#reorder(pages, search.running.map((beam) => beam.parent), promptIds.length + search.running[0]!.ids.length - 1);
         const position = promptIds.length + search.running[0]!.ids.length - 1;
+        const { children, copies } = this.#reorder(pages, search.running.map((beam) => beam.parent), position);
+        pages = children;
+        await this.#forward.copyPages(copies);
         const rows = search.running.map((beam, sequence): Row => ({ id: beam.ids.at(-1)!, position, sequence, isWanted: true }));
         const all = await this.#forward.run(rows, pages, adapter);
         const { vocabSize } = this.model.config;
@@ -314,7 +317,7 @@ export class Generator {
   }
 
   /** Pages of the children of each parent, with room for one more token at `length`: full pages are shared, the last one is copied where it is not alone. */
-  async #reorder(pages: readonly number[][], parents: readonly number[], length: number): Promise<number[][]> {
+  #reorder(pages: readonly number[][], parents: readonly number[], length: number): { children: number[][]; copies: { from: number; to: number }[] } {
     const { pageSize } = this.#forward.options;
     const children = parents.map((parent) => this.#shareAll(pages[parent]!));
     for (const own of pages) for (const page of own) this.#pages.release(page);
@@ -330,8 +333,7 @@ export class Generator {
         this.#pages.release(from);
       }
     }
-    await this.#forward.copyPages(copies);
-    return children;
+    return { children, copies };
   }
 
   async #prefill(ids: readonly number[], pages: readonly number[], adapter: AdapterWeights | undefined): Promise<Float32Array> {

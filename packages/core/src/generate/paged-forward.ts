@@ -77,13 +77,20 @@ export class PagedForward {
     if (pairs.length === 0) return;
     const { device, config } = this.#model;
     const bytes = this.options.pageSize * config.kvHeads * config.headDim * 4;
-    await device.scope("copy cache pages", () => {
-      const encoder = device.gpu.createCommandEncoder();
-      for (const { gpu } of this.#cache.values()) {
-        for (const { from, to } of pairs) encoder.copyBufferToBuffer(gpu, from * bytes, gpu, to * bytes, bytes);
-      }
-      device.gpu.queue.submit([encoder.finish()]);
-    });
+    // WebGPU does not copy inside one buffer: pages go through another.
+    const between = device.createBuffer(pairs.length * bytes, "cache pages on their way");
+    try {
+      await device.scope("copy cache pages", () => {
+        const encoder = device.gpu.createCommandEncoder();
+        for (const { gpu } of this.#cache.values()) {
+          for (const [i, { from }] of pairs.entries()) encoder.copyBufferToBuffer(gpu, from * bytes, between.gpu, i * bytes, bytes);
+          for (const [i, { to }] of pairs.entries()) encoder.copyBufferToBuffer(between.gpu, i * bytes, gpu, to * bytes, bytes);
+        }
+        device.gpu.queue.submit([encoder.finish()]);
+      });
+    } finally {
+      between.destroy();
+    }
   }
 
   /** Frees the programs of an adapter that is about to be freed. */

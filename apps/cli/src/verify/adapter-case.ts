@@ -1,0 +1,124 @@
+/** An adapter on a base: logits, loss, gradients, ten AdamW steps, final weights, merge, generation. */
+import { type AdapterConfig, baseOf, bindAdapter } from "@graft/adapters";
+import { Generator } from "@graft/core/generate";
+import { openSafetensors, toFloat32 } from "@graft/core/io";
+import { type BaseModel, loadBaseModel } from "@graft/core/models";
+import { AdapterWeights } from "@graft/core/nn";
+import { adamwDefaults, TrainStep } from "@graft/core/train";
+import type { Device } from "@graft/kernels";
+import { join } from "node:path";
+import { type Case, floats, integers } from "./case.ts";
+import type { Recorder } from "./report.ts";
+import { paddedBatch, runSequences, unpadded } from "./sequences.ts";
+import { toleranceOf } from "./tolerance.ts";
+
+export async function verifyAdapter(kase: Case, device: Device, recorder: Recorder): Promise<void> {
+  const { tensors: t } = kase;
+  const model = loadBaseModel(device, kase.baseFolder, { dtype: "f32" });
+  const inputs = openSafetensors(join(kase.baseFolder, "tensors.safetensors"));
+  try {
+    const base = baseOf(model);
+    const bound = bindAdapter(kase.info.adapter_config as AdapterConfig, base, kase.info.id);
+    const trainable = bound.parameters.reduce((sum, p) => sum + p.shape.reduce((a, b) => a * b, 1), 0);
+    recorder.tokens("trainable count", "trainable_params", Int32Array.of(trainable), {
+      data: Int32Array.of(kase.info.trainable_params as number),
+      shape: [1],
+    });
+    const init = new Map(bound.parameters.map(({ key }) => [key, toFloat32(t.read(`init/${key}`), t.info(`init/${key}`).dtype, key)]));
+    const weights = new AdapterWeights(device, bound, init, kase.folder);
+    try {
+      const shape = inputs.info("input_ids").shape;
+      const mask = integers(inputs, "attention_mask").data;
+      const batch = paddedBatch(shape, integers(inputs, "input_ids").data, { mask, labels: integers(inputs, "labels").data });
+      const vocab = model.config.vocabSize;
+      const real = (i: number) => mask[Math.floor(i / vocab)] === 1;
+      const run = await runSequences(model, batch, { adapter: weights });
+      recorder.floats("logits", "logits", run.logits, floats(t, "logits"), toleranceOf(kase, "logits"), real);
+      recorder.floats("loss", "loss", [run.loss], floats(t, "loss"), toleranceOf(kase, "loss"));
+      await generation(kase, model, weights, recorder);
+      await training(kase, model, weights, batch, inputs, recorder);
+      const end = await runSequences(model, batch, { adapter: weights });
+      recorder.floats("final_logits", "final_logits", end.logits, floats(t, "final_logits"), toleranceOf(kase, "final_logits"), real);
+      recorder.floats("loss", "final_loss", [end.loss], floats(t, "final_loss"), { atol: 2e-3, rtol: 0 });
+      const merged = typeof bound.merge === "function" ? await bound.merge(init) : undefined;
+      if (merged && t.tensors.has("merged_logits")) await merging(kase, model, merged, batch, recorder, real);
+    } finally {
+      weights.destroy();
+    }
+  } finally {
+    inputs.close();
+    model.destroy();
+  }
+}
+
+async function training(
+  kase: Case,
+  model: BaseModel,
+  weights: AdapterWeights,
+  batch: ReturnType<typeof paddedBatch>,
+  inputs: ReturnType<typeof openSafetensors>,
+  recorder: Recorder,
+): Promise<void> {
+  const { tensors: t } = kase;
+  const info = kase.info.training as { lr: number; weight_decay: number; steps: number };
+  const step = new TrainStep(model, weights, { optimizer: { ...adamwDefaults, weightDecay: info.weight_decay }, maxGradNorm: 0 });
+  try {
+    await step.micro(batch, { lossScale: 1 / batch.supervised, isFirst: true, seed: 0, step: 0 });
+    for (const [key, got] of await step.gradients()) recorder.floats("grad", `grad/${key}`, got, floats(t, `grad/${key}`), toleranceOf(kase, "grad"));
+    const losses: number[] = [];
+    const all = (name: string) => integers(inputs, `train.${name}`);
+    const { shape } = all("input_ids");
+    const size = shape[1]! * shape[2]!;
+    const at = (name: string, i: number) => all(name).data.slice(i * size, (i + 1) * size);
+    for (let i = 0; i < info.steps; i++) {
+      const micro = paddedBatch(shape.slice(1), at("input_ids", i), { mask: at("attention_mask", i), labels: at("labels", i) });
+      losses.push(await step.micro(micro, { lossScale: 1 / micro.supervised, isFirst: true, seed: 0, step: i }));
+      await step.update(info.lr, i + 1);
+    }
+    recorder.floats("train_losses", "train_losses", losses, floats(t, "train_losses"), toleranceOf(kase, "train_losses"));
+    for (const [key, got] of await weights.read()) recorder.floats("final_weights", `final/${key}`, got, floats(t, `final/${key}`), toleranceOf(kase, "final_weights"));
+  } finally {
+    step.destroy();
+  }
+}
+
+async function merging(
+  kase: Case,
+  model: BaseModel,
+  merged: ReadonlyMap<string, Float32Array>,
+  batch: ReturnType<typeof paddedBatch>,
+  recorder: Recorder,
+  real: (i: number) => boolean,
+): Promise<void> {
+  const { tensors: t } = kase;
+  for (const [name, values] of merged) {
+    if (t.tensors.has(`merged/${name}`)) recorder.floats("merged", `merged/${name}`, values, floats(t, `merged/${name}`), toleranceOf(kase, "merged"));
+    model.device.write(model.weights.get(name)!.buffer, values);
+  }
+  const run = await runSequences(model, batch);
+  recorder.floats("logits", "merged_logits", run.logits, floats(t, "merged_logits"), toleranceOf(kase, "logits"), real);
+}
+
+async function generation(kase: Case, model: BaseModel, weights: AdapterWeights, recorder: Recorder): Promise<void> {
+  const { tensors: t } = kase;
+  if (!t.tensors.has("gen.sequences")) return;
+  const info = kase.info.generation as { max_new_tokens: number; sequences_contain_prompt: boolean; min_top1_top2_gap: number };
+  const { data: ids, shape } = integers(t, "gen.input_ids");
+  const length = shape[1]!;
+  const prompts = unpadded(ids, integers(t, "gen.attention_mask").data, length);
+  const generator = new Generator(model, { maxSequences: 4 });
+  try {
+    const requests = prompts.map((promptIds) => ({ promptIds, maxNewTokens: info.max_new_tokens, eosTokenIds: [] }));
+    const results = await generator.generate(requests, weights);
+    const want = integers(t, "gen.sequences");
+    const got = new Int32Array(want.data.length);
+    for (const [p, [sequence]] of results.entries()) {
+      const row = p * want.shape[1]!;
+      if (info.sequences_contain_prompt) got.set(ids.subarray(p * length, (p + 1) * length), row);
+      got.set(sequence!.ids, row + (info.sequences_contain_prompt ? length : 0));
+    }
+    recorder.tokens("tokens", "gen.sequences", got, want);
+  } finally {
+    await generator.destroy();
+  }
+}
