@@ -76,6 +76,7 @@ async function gradients(kase: Case, model: ReturnType<typeof loadBaseModel>, ba
 interface GenerationInfo {
   readonly max_new_tokens: number;
   readonly eos_token_id?: number;
+  readonly pad_token_id?: number;
   readonly num_beams?: number;
   readonly num_return_sequences?: number;
   readonly length_penalty?: number;
@@ -104,7 +105,9 @@ async function generation(kase: Case, model: ReturnType<typeof loadBaseModel>, r
         earlyStopping: info.early_stopping ?? false,
       }));
       const results = await generator.generate(requests, undefined);
-      const got = new Int32Array(want.data.length);
+      // transformers fills ended beams with `pad_token_id or eos_token_id`, so a padding id of 0 becomes the end token.
+      const filler = info.num_beams ? info.pad_token_id || (info.eos_token_id ?? 0) : (info.pad_token_id ?? 0);
+      const got = new Int32Array(want.data.length).fill(filler);
       const perPrompt = want.shape[0]! / prompts.length;
       for (const [p, sequences] of results.entries()) {
         for (const [s, sequence] of sequences.entries()) {
