@@ -8,6 +8,7 @@ import { dropout } from "./kernels/dropout.ts";
 import { embedding, embeddingGrad } from "./kernels/embedding.ts";
 import { fillKernel } from "./kernels/fill.ts";
 import { matmul } from "./kernels/matmul.ts";
+import { fmaKernel } from "./measure.ts";
 import { inverseRowNormKernel, transposeKernel } from "./kernels/matrix.ts";
 import { norm, normGrad, normWeightGrad } from "./kernels/norm.ts";
 import { accumulate, adamw, clipFactor, sumSquares } from "./kernels/optimizer.ts";
@@ -32,6 +33,7 @@ export const kernels: readonly Kernel[] = [
   embedding,
   embeddingGrad,
   fillKernel,
+  fmaKernel,
   inverseRowNormKernel,
   matmul,
   norm,

@@ -1,0 +1,24 @@
+/** The only file of the command line that reads the environment. */
+import { homedir } from "node:os";
+import { join, resolve } from "node:path";
+
+const env = process.env;
+
+export const config = {
+  /** Root of the checkout. */
+  root: resolve(import.meta.dir, "../../.."),
+  /** What Graft keeps between runs. */
+  cacheDir: env.GRAFT_CACHE ?? join(env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "graft"),
+  dataDir: env.GRAFT_DATA ?? join(env.XDG_DATA_HOME ?? join(homedir(), ".local", "share"), "graft"),
+  /** How the launcher found the Vulkan driver; undefined if bun was started without it. */
+  driver: env.GRAFT_DRIVER,
+  apiKey: env.GRAFT_API_KEY,
+  hub: {
+    home: env.HF_HOME ?? join(env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "huggingface"),
+    cacheDir: env.HF_HUB_CACHE,
+    token: env.HF_TOKEN,
+    endpoint: env.HF_ENDPOINT,
+    isOffline: env.HF_HUB_OFFLINE === "1" || env.HF_HUB_OFFLINE?.toLowerCase() === "true",
+  },
+  isCi: env.CI === "true" || env.CI === "1",
+} as const;

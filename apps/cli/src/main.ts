@@ -1,0 +1,61 @@
+/** The `graft` command. One line for each command; its file is loaded when it is called. */
+import { suggest } from "@graft/core/errors";
+import type { z } from "zod";
+import { type Command, parseOptions, UsageError } from "./command.ts";
+
+const commands: Readonly<Record<string, { readonly summary: string; readonly load: () => Promise<{ default: Command<z.ZodObject> }> }>> = {
+  doctor: { summary: "say what was found on this machine and what could be better", load: () => load(import("./commands/doctor.ts")) },
+  test: { summary: "run every test of every package", load: () => load(import("./commands/test.ts")) },
+  check: { summary: "types, lint, format, boundaries, dead code", load: () => load(import("./commands/check.ts")) },
+  verify: { summary: "compare with values computed by the reference implementations", load: () => load(import("./commands/verify.ts")) },
+};
+
+const aliases: Readonly<Record<string, string>> = { finetune: "train" };
+
+async function load<S extends z.ZodObject>(module: Promise<{ default: Command<S> }>): Promise<{ default: Command<z.ZodObject> }> {
+  return (await module) as unknown as { default: Command<z.ZodObject> };
+}
+
+function overview(): string {
+  const width = Math.max(...Object.keys(commands).map((name) => name.length));
+  const lines = Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`);
+  return `Graft trains, evaluates and serves adapters on frozen language models.\n\nUsage: graft COMMAND [options]\n\nCommands:\n${lines.join("\n")}\n\n\`graft COMMAND --help\` shows a command's options with examples.`;
+}
+
+async function main(args: readonly string[]): Promise<number> {
+  const [first, ...rest] = args;
+  if (first === undefined || first === "help" || first === "--help" || first === "-h") {
+    process.stdout.write(`${overview()}\n`);
+    return 0;
+  }
+  const name = aliases[first] ?? first;
+  const entry = Object.hasOwn(commands, name) ? commands[name] : undefined;
+  if (!entry) throw new UsageError(`unknown command "${first}"${suggest(first, [...Object.keys(commands), ...Object.keys(aliases)])}`);
+  const { default: command } = await entry.load();
+  const parsed = await parseOptions(command, rest);
+  if (parsed === "help") return 0;
+  const controller = new AbortController();
+  process.on("SIGINT", () => {
+    if (controller.signal.aborted) process.exit(130);
+    controller.abort();
+  });
+  process.on("SIGTERM", () => controller.abort());
+  const code = await command.run(parsed.options, {
+    positionals: parsed.positionals,
+    signal: controller.signal,
+    log: (line) => process.stderr.write(`${line}\n`),
+    print: (text) => process.stdout.write(`${text}\n`),
+  });
+  return controller.signal.aborted && code === 0 ? 130 : code;
+}
+
+const isDebug = process.argv.includes("--debug");
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  const isAbort = error instanceof Error && error.name === "AbortError";
+  const message = error instanceof Error ? error.message : String(error);
+  process.stderr.write(isAbort ? "graft: stopped\n" : `graft: ${message}\n`);
+  if (isDebug && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+  process.exitCode = isAbort ? 130 : error instanceof UsageError ? 2 : 1;
+}
