@@ -1,11 +1,11 @@
 /** The header of a safetensors file: u64 length, JSON, padding with spaces to 8 bytes. https://github.com/huggingface/safetensors */
 import { CheckpointError } from "../errors/index.ts";
 import { JsonNumber, parseStrictJson, StrictJsonError, type StrictJson } from "./_strict-json.ts";
-import { isStoredDType, type StoredDType, storedDTypeNames, tensorBytes } from "./dtype.ts";
+import { type FileDType, fileDTypes, isFileDType, tensorBytes } from "./dtype.ts";
 
 /** A tensor's place in a file. */
 export interface TensorInfo {
-  readonly dtype: StoredDType;
+  readonly dtype: FileDType;
   readonly shape: readonly number[];
   /** First byte, counted from the start of the file. */
   readonly begin: number;
@@ -14,8 +14,8 @@ export interface TensorInfo {
 }
 
 export interface SafetensorsHeader {
-  /** The file's `__metadata__`, keys in the file's order; undefined if it has none. */
-  readonly metadata: ReadonlyMap<string, string> | undefined;
+  /** The file's `__metadata__`; empty if it has none. */
+  readonly metadata: Readonly<Record<string, string>>;
   /** In order of their place in the file. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
 }
@@ -53,7 +53,7 @@ export function parseHeader(path: string, header: Uint8Array, fileBytes: number)
   const root = parseJson(path, header);
   const dataBegin = LENGTH_BYTES + header.length;
   const dataBytes = fileBytes - dataBegin;
-  let metadata: Map<string, string> | undefined;
+  let metadata: Record<string, string> = {};
   const found: [string, TensorInfo][] = [];
   for (const [name, entry] of root) {
     if (name === "__metadata__") metadata = parseMetadata(path, entry);
@@ -99,14 +99,14 @@ function parseJson(path: string, header: Uint8Array): Map<string, StrictJson> {
   return root;
 }
 
-function parseMetadata(path: string, entry: StrictJson): Map<string, string> {
+function parseMetadata(path: string, entry: StrictJson): Record<string, string> {
   if (!(entry instanceof Map)) throw new CheckpointError(`${path}: __metadata__ is not an object`);
   const metadata = new Map<string, string>();
   for (const [key, value] of entry) {
     if (typeof value !== "string") throw new CheckpointError(`${path}: __metadata__.${key} is not a string`);
     metadata.set(key, value);
   }
-  return metadata;
+  return Object.fromEntries(metadata);
 }
 
 function parseTensor(path: string, name: string, entry: StrictJson, dataBegin: number, dataBytes: number): TensorInfo {
@@ -119,8 +119,7 @@ function parseTensor(path: string, name: string, entry: StrictJson, dataBegin: n
   }
   const dtype = entry.get("dtype");
   if (typeof dtype !== "string") return fail("dtype is missing or not a string");
-  if (!isStoredDType(dtype))
-    return fail(`unknown dtype ${JSON.stringify(dtype)}; known: ${storedDTypeNames.join(", ")}`);
+  if (!isFileDType(dtype)) return fail(`unknown dtype ${JSON.stringify(dtype)}; known: ${fileDTypes.join(", ")}`);
   const shape = sizes(entry.get("shape")) ?? fail("shape is not a list of sizes");
   const offsets = sizes(entry.get("data_offsets"));
   if (offsets?.length !== 2) return fail("data_offsets is not a pair of byte positions");
@@ -146,7 +145,7 @@ function sizes(value: StrictJson | undefined): number[] | undefined {
 
 /** What the writer needs to know of a tensor before its bytes. */
 export interface TensorShape {
-  readonly dtype: StoredDType;
+  readonly dtype: FileDType;
   readonly shape: readonly number[];
 }
 
@@ -161,21 +160,21 @@ export interface HeaderLayout {
 
 /**
  * The header exactly as safetensors 0.8.0 writes it: tensors by dtype (widest first, in the order of its enum), then by name in code points; metadata first, in
- * the order given (the library's own order is that of a hash map). Throws CheckpointError for a name or shape the format cannot hold.
+ * the order given (the library's own order is that of a hash map), left out if empty. Throws CheckpointError for a name or shape the format cannot hold.
  */
 export function layOutHeader(
   path: string,
   tensors: ReadonlyMap<string, TensorShape>,
-  metadata: ReadonlyMap<string, string> | undefined,
+  metadata: Readonly<Record<string, string>>,
 ): HeaderLayout {
-  const rank = new Map(storedDTypeNames.map((name, i) => [name, i]));
+  const rank = new Map(fileDTypes.map((name, i) => [name, i]));
   const sorted = [...tensors].toSorted(
     ([aName, a], [bName, b]) => rank.get(b.dtype)! - rank.get(a.dtype)! || compareCodePoints(aName, bName),
   );
   const fields: string[] = [];
   const order: { name: string; bytes: number }[] = [];
-  if (metadata) {
-    const entries = [...metadata].map(([key, value]) => `${JSON.stringify(key)}:${JSON.stringify(value)}`);
+  if (Object.keys(metadata).length > 0) {
+    const entries = Object.entries(metadata).map(([key, value]) => `${JSON.stringify(key)}:${JSON.stringify(value)}`);
     fields.push(`"__metadata__":{${entries.join(",")}}`);
   }
   let at = 0;
@@ -183,7 +182,7 @@ export function layOutHeader(
     if (name === "__metadata__") throw new CheckpointError(`${path}: a tensor cannot be named __metadata__`);
     if (!name.isWellFormed())
       throw new CheckpointError(`${path}: tensor name ${JSON.stringify(name)} is not valid Unicode`);
-    const bytes = shape.every((s) => Number.isSafeInteger(s) && s >= 0) ? tensorBytes(shape, dtype) : undefined;
+    const bytes = tensorBytes(shape, dtype);
     if (bytes === undefined) {
       throw new CheckpointError(`${path}: tensor ${name}: ${dtype} of shape [${shape}] has no exact size in bytes`);
     }
