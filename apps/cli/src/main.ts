@@ -4,6 +4,9 @@ import type { z } from "zod";
 import { type Command, parseOptions, UsageError } from "./command.ts";
 
 const commands: Readonly<Record<string, { readonly summary: string; readonly load: () => Promise<{ default: Command<z.ZodObject> }> }>> = {
+  train: { summary: "fine-tune an adapter on a frozen base (alias: finetune)", load: () => load(import("./commands/train.ts")) },
+  generate: { summary: "continue prompts", load: () => load(import("./commands/generate.ts")) },
+  score: { summary: "log-likelihood of each token of given texts", load: () => load(import("./commands/score.ts")) },
   doctor: { summary: "say what was found on this machine and what could be better", load: () => load(import("./commands/doctor.ts")) },
   test: { summary: "run every test of every package", load: () => load(import("./commands/test.ts")) },
   check: { summary: "types, lint, format, boundaries, dead code", load: () => load(import("./commands/check.ts")) },

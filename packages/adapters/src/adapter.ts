@@ -75,8 +75,13 @@ export function loadAdapter(folder: string, base: Base): LoadedAdapter {
   }
 }
 
-/** Writes a PEFT folder, all of it or nothing. The config is written as PEFT does: sorted keys, two spaces. */
+/** Writes a PEFT folder, all of it or nothing: what else was in the folder goes. */
 export async function saveAdapter(folder: string, adapter: LoadedAdapter, base: Base): Promise<void> {
+  await writeFolderAtomic(folder, (temporary) => writeAdapterFiles(temporary, adapter, base));
+}
+
+/** Writes adapter_model.safetensors and adapter_config.json (sorted keys, two spaces, as PEFT) into a folder, each at once or not at all. */
+export async function writeAdapterFiles(folder: string, adapter: LoadedAdapter, base: Base): Promise<void> {
   const tensors = new Map<string, TensorData>();
   const put = (key: string, shape: readonly number[], values: Float32Array): void => {
     tensors.set(key, { dtype: "F32", shape, bytes: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) });
@@ -87,10 +92,8 @@ export async function saveAdapter(folder: string, adapter: LoadedAdapter, base: 
     put(key, shape, values);
   }
   for (const { key, parameter } of adapter.bound.savedBase) put(key, base.shapeOf(parameter)!, await base.read(parameter));
-  await writeFolderAtomic(folder, (temporary) => {
-    writeSafetensors(join(temporary, "adapter_model.safetensors"), tensors, { format: "pt" });
-    writeFileAtomic(join(temporary, "adapter_config.json"), [adapter.configText ?? sortedJson(adapter.config)]);
-  });
+  writeSafetensors(join(folder, "adapter_model.safetensors"), tensors, { format: "pt" });
+  writeFileAtomic(join(folder, "adapter_config.json"), [adapter.configText ?? sortedJson(adapter.config)]);
 }
 
 function sortedJson(config: AdapterConfig): string {

@@ -4,3 +4,4 @@ export * from "./language-model.ts";
 export * from "./logits.ts";
 export { type CacheOptions, PagedForward, type Row } from "./paged-forward.ts";
 export { PageAllocator } from "./pages.ts";
+export * from "./text-model.ts";

@@ -79,6 +79,19 @@ export class TrainStep {
     return loss![0]!;
   }
 
+  /** Sum of the token losses of a batch in nats, without dropout and without gradients. */
+  async evaluate(batch: MicroBatch): Promise<number> {
+    const key = `evaluate ${batch.batch}x${batch.length}`;
+    let program = this.#programs.get(key);
+    if (!program) {
+      const { graph, loss } = traceSequences(traceModelOf(this.#model), batch, { adapter: this.#adapter });
+      program = await this.#bind(plan(graph, [loss], this.#device.capabilities), key);
+      this.#programs.set(key, program);
+    }
+    const [loss] = await program.run({ ...batchInputs(batch), lossScale: Float32Array.of(1) });
+    return loss![0]!;
+  }
+
   /** One optimizer step from the gradients added up since the last one. `step` counts from 1. Returns the gradient norm before clipping. */
   async update(lr: number, step: number): Promise<number> {
     this.#update ??= await this.#bind(this.#updatePlan(), "update");

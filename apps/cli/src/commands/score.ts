@@ -1,0 +1,43 @@
+import { promptIds } from "@graft/core/generate";
+import { ConfigError } from "@graft/core/errors";
+import { z } from "zod";
+import { defineCommand } from "../command.ts";
+import { loadModel } from "../load-model.ts";
+import { readPrompts } from "./generate.ts";
+
+export default defineCommand({
+  name: "score",
+  summary: "log-likelihood of each token of given texts",
+  description: 'Reads [{"ids"} | {"text"}] (JSON or JSONL) and gives the natural-log probability of every token after the first.',
+  examples: ["graft score --model DIR --file texts.json --json", "graft score --model DIR --adapter lora --file texts.jsonl"],
+  options: z.object({
+    model: z.string().describe("folder of the base model"),
+    adapter: z.string().optional().describe("folder of a PEFT adapter"),
+    dtype: z.enum(["auto", "f32", "f16", "bf16"]).default("auto").describe("storage of the base's matrices"),
+    file: z.string().describe("texts or token ids to score"),
+    json: z.boolean().default(false).describe('print {"items": [{"ids", "logprobs"}]}'),
+  }),
+  async run(o, { print, signal }) {
+    const entries = readPrompts(o.file);
+    const model = await loadModel(o);
+    try {
+      const sequences = entries.map((entry) => {
+        if (typeof entry === "string" && !model.tokenizer) throw new ConfigError(`${o.model}: has no tokenizer; give ids`);
+        return model.tokenizer ? promptIds(entry, model.tokenizer) : [...(entry as readonly number[])];
+      });
+      const scored = await model.generator.score(sequences, model.weights, { signal });
+      if (o.json) {
+        print(JSON.stringify({ items: scored.map(({ logprobs }, i) => ({ ids: sequences[i], logprobs })) }));
+        return 0;
+      }
+      for (const [i, { logprobs }] of scored.entries()) {
+        const sum = logprobs.reduce((a, b) => a + b, 0);
+        const perplexity = Math.exp(-sum / Math.max(1, logprobs.length));
+        print(`${i}\t${logprobs.length} tokens\tsum ${sum.toFixed(4)}\tperplexity ${perplexity.toFixed(3)}`);
+      }
+      return 0;
+    } finally {
+      await model.close();
+    }
+  },
+});

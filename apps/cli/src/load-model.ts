@@ -1,0 +1,75 @@
+/** Loading what a command names: device, base, tokenizer, adapter. */
+import { baseOf, type LoadedAdapter, loadAdapter } from "@graft/adapters";
+import { CheckpointError } from "@graft/core/errors";
+import { createLanguageModel, Generator, type LanguageModel } from "@graft/core/generate";
+import { type BaseModel, loadBaseModel, type WeightDType } from "@graft/core/models";
+import { AdapterWeights } from "@graft/core/nn";
+import { loadTokenizer, type Tokenizer } from "@graft/core/text";
+import { type Device, openDevice } from "@graft/kernels";
+import { existsSync } from "node:fs";
+
+export interface LoadOptions {
+  readonly model: string;
+  readonly adapter?: string | undefined;
+  readonly dtype?: WeightDType | undefined;
+  readonly maxSequences?: number | undefined;
+}
+
+export interface LoadedModel {
+  readonly device: Device;
+  readonly base: BaseModel;
+  readonly generator: Generator;
+  /** Undefined for a folder without tokenizer files: ids only. */
+  readonly tokenizer: Tokenizer | undefined;
+  readonly adapter: LoadedAdapter | undefined;
+  readonly weights: AdapterWeights | undefined;
+  close(): Promise<void>;
+}
+
+/** Throws what loading throws, with everything opened so far closed again. */
+export async function loadModel({ model, adapter, dtype, maxSequences }: LoadOptions): Promise<LoadedModel> {
+  const folder = await resolveModelFolder(model);
+  const device = await openDevice();
+  try {
+    const base = loadBaseModel(device, folder, { dtype: dtype ?? "auto" });
+    const loaded = adapter === undefined ? undefined : loadAdapter(adapter, baseOf(base));
+    const weights = loaded && new AdapterWeights(device, loaded.bound, loaded.values, adapter!);
+    const generator = new Generator(base, maxSequences === undefined ? {} : { maxSequences });
+    const tokenizer = existsSync(`${folder}/tokenizer.json`) || existsSync(`${folder}/tokenizer.model`) ? loadTokenizer(folder) : undefined;
+    return {
+      device,
+      base,
+      generator,
+      tokenizer,
+      adapter: loaded,
+      weights,
+      async close() {
+        await generator.destroy();
+        weights?.destroy();
+        base.destroy();
+        await device.close();
+      },
+    };
+  } catch (error) {
+    await device.close();
+    throw error;
+  }
+}
+
+/** A local folder as it is. */
+export async function resolveModelFolder(model: string): Promise<string> {
+  if (existsSync(model)) return model;
+  throw new CheckpointError(`${model}: no such folder`);
+}
+
+/** The model as evaluation sees it. */
+export async function loadLanguageModel(options: LoadOptions): Promise<LanguageModel & { close(): Promise<void> }> {
+  const loaded = await loadModel(options);
+  if (!loaded.tokenizer) {
+    await loaded.close();
+    throw new CheckpointError(`${options.model}: has neither tokenizer.json nor tokenizer.model`);
+  }
+  const name = options.adapter === undefined ? options.model : `${options.model} + ${options.adapter}`;
+  const model = createLanguageModel({ name, generator: loaded.generator, tokenizer: loaded.tokenizer, weights: loaded.weights });
+  return { ...model, close: () => loaded.close() };
+}

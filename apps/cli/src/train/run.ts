@@ -1,0 +1,147 @@
+/** A training run from files to files: what `graft train` and `graft demo` do. */
+import { type AdapterConfig, baseOf, createAdapter, type LoadedAdapter, writeAdapterFiles } from "@graft/adapters";
+import { type Batch, createBatches, type Example, findPromptTemplate, readRows, splitValidation, tokenizeRows } from "@graft/core/data";
+import { DataError } from "@graft/core/errors";
+import type { BaseModel } from "@graft/core/models";
+import { AdapterWeights } from "@graft/core/nn";
+import type { Tokenizer } from "@graft/core/text";
+import { totalSteps, train, type TrainerOptions, type TrainEvent } from "@graft/core/train";
+import { appendFileSync, mkdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { findCheckpoint, loadCheckpoint, pruneCheckpoints, saveCheckpoint } from "./checkpoint.ts";
+import type { Progress } from "./progress.ts";
+
+export interface TrainRunOptions extends Omit<TrainerOptions, "accumulation"> {
+  readonly dataPath: string;
+  readonly outputDir: string;
+  readonly adapterConfig: AdapterConfig;
+  readonly promptTemplate: string;
+  readonly cutoffLen: number;
+  readonly trainOnInputs: boolean;
+  /** Rows kept for validation; at most half of the file is taken. */
+  readonly valSetSize: number;
+  readonly batchSize: number;
+  readonly microBatchSize: number;
+  readonly groupByLength: boolean;
+  readonly packing: boolean;
+  readonly maxRows?: number | undefined;
+  readonly saveTotalLimit: number;
+  /** A checkpoint folder, or "true" for the newest. */
+  readonly resumeFromCheckpoint?: string | undefined;
+}
+
+export interface TrainResult {
+  readonly adapter: LoadedAdapter;
+  readonly losses: readonly number[];
+  readonly evalLosses: readonly { readonly step: number; readonly loss: number }[];
+  readonly steps: number;
+  readonly trainableParameters: number;
+  readonly reason: "finished" | "stopped";
+  /** Over the whole run, padding counted. */
+  readonly tokensPerSecond: number;
+}
+
+/** Trains and saves. The best validated weights are what ends in outputDir if there is a validation set, else the last. */
+export async function trainRun(model: BaseModel, tokenizer: Tokenizer, options: TrainRunOptions, tools: { readonly progress: Progress; readonly signal: AbortSignal }): Promise<TrainResult> {
+  const { outputDir, seed } = options;
+  const { progress, signal } = tools;
+  const base = baseOf(model);
+  const { training, validation } = await prepareData(model, tokenizer, options, progress);
+  const checkpoint = options.resumeFromCheckpoint === undefined ? undefined : loadCheckpoint(findCheckpoint(options.resumeFromCheckpoint, outputDir), base);
+  const adapter = checkpoint?.adapter ?? (await createAdapter(options.adapterConfig, base, seed));
+  const weights = new AdapterWeights(model.device, adapter.bound, adapter.values, "adapter");
+  mkdirSync(outputDir, { recursive: true });
+  const metrics = join(outputDir, "metrics.jsonl");
+  if (!checkpoint) rmSync(metrics, { force: true });
+  const record = (entry: object): void => appendFileSync(metrics, `${JSON.stringify(entry)}\n`);
+  const snapshot = async (): Promise<LoadedAdapter> => ({ ...adapter, values: await weights.read() });
+
+  const trainableParameters = adapter.bound.parameters.reduce((sum, p) => sum + p.shape.reduce((a, b) => a * b, 1), 0);
+  const losses: number[] = [];
+  const evalLosses: { step: number; loss: number }[] = [];
+  let best: LoadedAdapter | undefined;
+  let reason: TrainResult["reason"] = "finished";
+  let steps = 0;
+  let tokens = 0;
+  let seconds = 0;
+  const trainer: TrainerOptions = { ...options, accumulation: Math.max(1, Math.floor(options.batchSize / options.microBatchSize)) };
+  progress.note(`${trainableParameters} trainable parameters, ${totalSteps(training, trainer)} steps of ${trainer.accumulation} x ${options.microBatchSize} rows`);
+  try {
+    for await (const event of train(model, weights, { training, validation }, trainer, { resume: checkpoint?.resume, signal })) {
+      await handle(event);
+    }
+  } finally {
+    weights.destroy();
+    progress.end();
+  }
+  const final = best ?? { ...adapter, values: adapter.values };
+  await writeAdapterFiles(outputDir, final, base);
+  return { adapter: final, losses, evalLosses, steps, trainableParameters, reason, tokensPerSecond: seconds > 0 ? tokens / seconds : 0 };
+
+  async function handle(event: TrainEvent): Promise<void> {
+    switch (event.type) {
+      case "step": {
+        const { type: _, ...numbers } = event;
+        record(numbers);
+        losses.push(event.loss);
+        steps = event.step;
+        tokens += event.tokens;
+        seconds += event.tokens / event.tokensPerSecond;
+        progress.step(event);
+        return;
+      }
+      case "eval":
+        record({ step: event.step, eval_loss: event.loss });
+        evalLosses.push({ step: event.step, loss: event.loss });
+        progress.note(`step ${event.step}  validation loss ${event.loss.toFixed(4)}${event.isBest ? " (best)" : ""}`);
+        if (event.isBest) best = await snapshot();
+        return;
+      case "save":
+        await saveCheckpoint(outputDir, await snapshot(), base, event.state, await event.optimizer());
+        pruneCheckpoints(outputDir, options.saveTotalLimit, event.state.bestStep);
+        return;
+      case "end":
+        reason = event.reason;
+        if (event.reason === "stopped") {
+          const folder = await saveCheckpoint(outputDir, await snapshot(), base, event.state, await event.optimizer());
+          progress.note(`stopped at step ${event.state.step}; go on with --resume-from-checkpoint ${folder}`);
+        }
+        // The values before the weights are freed: what is saved if nothing was validated.
+        best ??= await snapshot();
+        return;
+      default:
+        event satisfies never;
+    }
+  }
+}
+
+async function prepareData(
+  model: BaseModel,
+  tokenizer: Tokenizer,
+  options: TrainRunOptions,
+  progress: Progress,
+): Promise<{ training: ReturnType<typeof createBatches>; validation: Batch[] }> {
+  const cutoffLen = Math.min(options.cutoffLen, model.config.maxLength);
+  if (cutoffLen < options.cutoffLen) progress.note(`cutoff_len ${options.cutoffLen} is longer than the model; ${cutoffLen} is used`);
+  const rows = (await readRows(options.dataPath)).slice(0, options.maxRows);
+  const { examples, truncated, unsupervised } = tokenizeRows(rows, tokenizer, {
+    template: findPromptTemplate(options.promptTemplate),
+    cutoffLen,
+    trainOnInputs: options.trainOnInputs,
+  });
+  if (truncated > 0) progress.note(`${truncated} of ${examples.length} rows were cut at ${cutoffLen} tokens`);
+  if (unsupervised > 0) progress.note(`${unsupervised} rows have nothing left to learn from: their prompt alone fills ${cutoffLen} tokens`);
+  const split = options.valSetSize > 0 ? splitValidation(examples, options.valSetSize, options.seed) : { train: examples, validation: [] as Example[] };
+  if (split.train.length === 0) throw new DataError(`${options.dataPath}: no rows are left to train on after ${options.valSetSize} for validation`);
+  const common = { batchSize: options.microBatchSize, seed: options.seed, padId: tokenizer.padId ?? 0 };
+  const training = createBatches(split.train, {
+    ...common,
+    groupByLength: options.groupByLength,
+    groupSize: options.batchSize,
+    packLength: options.packing ? cutoffLen : undefined,
+  });
+  if (split.validation.length === 0) return { training, validation: [] };
+  const held = createBatches(split.validation, { ...common, shuffle: false });
+  return { training, validation: Array.from({ length: held.batchesPerEpoch }, (_, index) => held.at({ epoch: 0, index })) };
+}
+
