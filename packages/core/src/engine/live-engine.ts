@@ -1,0 +1,302 @@
+/** The engine on a device: one loop that asks the scheduler what runs next, runs it, and hands out what came of it. */
+import { DataError } from "../errors/index.ts";
+import { argmax, logSoftmax, PageAllocator, PagedForward, type Processor, processorsFor, type Row, sample } from "../generate/index.ts";
+import type { BaseModel } from "../models/index.ts";
+import { Random } from "../random/index.ts";
+import type { Tokenizer } from "../text/index.ts";
+import { AdapterBank, type OpenedAdapter, type Version } from "./adapter-bank.ts";
+import type { AdapterInfo, Engine, EngineEvent, EngineInfo, EngineRequest, EngineStats, TokenLogprob } from "./engine.ts";
+import { Scheduler } from "./scheduler.ts";
+import { TextStream } from "./text-stream.ts";
+
+export interface LiveEngineOptions {
+  readonly model: BaseModel;
+  readonly tokenizer: Tokenizer;
+  /** Reads and uploads an adapter folder; core does not know methods. */
+  readonly openAdapter: (path: string) => Promise<OpenedAdapter>;
+  readonly maxSequences?: number;
+  readonly pageSize?: number;
+  readonly maxRows?: number;
+  readonly pages?: number;
+}
+
+interface Job {
+  readonly request: EngineRequest;
+  readonly group: string;
+  readonly version: Version | undefined;
+  readonly ids: number[];
+  readonly pages: number[];
+  readonly random: Random;
+  readonly processors: readonly Processor[];
+  readonly text: TextStream;
+  readonly eos: ReadonlySet<number>;
+  readonly promptLogprobs: (TokenLogprob | null)[];
+  readonly events: EngineEvent[];
+  cached: number;
+  isOver: boolean;
+  error: unknown;
+  wake: () => void;
+  pending(): number;
+}
+
+/** Starts the loop. Closing ends all requests with "abort". */
+export function createEngine(options: LiveEngineOptions): Engine {
+  return new LiveEngine(options);
+}
+
+class LiveEngine implements Engine {
+  readonly info: EngineInfo;
+  #model: BaseModel;
+  #tokenizer: Tokenizer;
+  #openAdapter: LiveEngineOptions["openAdapter"];
+  #forward: PagedForward;
+  #pages: PageAllocator;
+  #bank: AdapterBank;
+  #scheduler: Scheduler<Job>;
+  #waiting: Job[] = [];
+  #maxSequences: number;
+  #isClosed = false;
+  #loop: Promise<void>;
+  #wakeLoop: () => void = () => undefined;
+  #generatedTokens = 0;
+  #promptTokens = 0;
+  /** Freeing touches programs, so it waits for the pass that is running. */
+  #pass: Promise<unknown> = Promise.resolve();
+
+  constructor({ model, tokenizer, openAdapter, maxSequences = 32, pageSize = 16, maxRows = 256, pages }: LiveEngineOptions) {
+    this.#model = model;
+    this.#tokenizer = tokenizer;
+    this.#openAdapter = openAdapter;
+    this.#maxSequences = maxSequences;
+    const { config, device } = model;
+    this.info = {
+      modelPath: model.path,
+      modelType: model.definition.modelType,
+      vocabSize: config.vocabSize,
+      maxLength: config.maxLength,
+      eosTokenIds: model.generation.eosTokenIds,
+      device: device.info.description || device.info.device,
+    };
+    const slotBytes = 4 * config.kvHeads * config.headDim;
+    const perBinding = Math.floor(device.capabilities.limits.maxStorageBufferBindingSize / (slotBytes * pageSize));
+    const wanted = maxSequences * Math.ceil(config.maxLength / pageSize);
+    const total = pages ?? Math.max(1, Math.min(wanted, perBinding, Math.floor(2 ** 30 / (2 * config.layers * slotBytes * pageSize))));
+    this.#pages = new PageAllocator(total);
+    this.#forward = new PagedForward(model, { pages: total, pageSize, maxSequences, maxRows });
+    this.#scheduler = new Scheduler({ maxRows, maxSequences });
+    this.#bank = new AdapterBank(async (weights) => {
+      await this.#pass.catch(() => undefined);
+      await this.#forward.forget(weights);
+      weights.destroy();
+    });
+    this.#loop = this.#run();
+  }
+
+  async *generate(request: EngineRequest, signal?: AbortSignal): AsyncGenerator<EngineEvent> {
+    this.#check(request);
+    const version = request.adapter === undefined ? undefined : this.#bank.hold(request.adapter);
+    const job = this.#job(request, version);
+    const abort = (): void => {
+      if (!job.isOver) this.#finish(job, "abort");
+    };
+    signal?.addEventListener("abort", abort);
+    this.#waiting.push(job);
+    this.#wakeLoop();
+    if (signal?.aborted) abort();
+    try {
+      for (;;) {
+        while (job.events.length > 0) yield job.events.shift()!;
+        if (job.error !== undefined) throw job.error;
+        if (job.isOver && job.events.length === 0) return;
+        await new Promise<void>((resolve) => {
+          job.wake = resolve;
+          if (job.events.length > 0 || job.isOver) resolve();
+        });
+      }
+    } finally {
+      signal?.removeEventListener("abort", abort);
+      // The caller went away in the middle.
+      abort();
+    }
+  }
+
+  async loadAdapter(name: string, path: string): Promise<AdapterInfo> {
+    const opened = await this.#openAdapter(path);
+    return this.#bank.publish(name, opened);
+  }
+
+  unloadAdapter(name: string): Promise<void> {
+    return this.#bank.remove(name);
+  }
+
+  adapters(): readonly AdapterInfo[] {
+    return this.#bank.list();
+  }
+
+  stats(): EngineStats {
+    return {
+      running: this.#scheduler.running.length,
+      waiting: this.#waiting.length,
+      kvPagesUsed: this.#pages.used,
+      kvPagesTotal: this.#pages.total,
+      adapters: this.#bank.list().length,
+      generatedTokens: this.#generatedTokens,
+      promptTokens: this.#promptTokens,
+    };
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#wakeLoop();
+    await this.#loop;
+    for (const job of [...this.#waiting, ...this.#scheduler.running]) this.#finish(job, "abort");
+    await this.#bank.clear();
+    await this.#forward.destroy();
+  }
+
+  #check({ promptIds, maxNewTokens, numBeams }: EngineRequest): void {
+    const { vocabSize, maxLength } = this.info;
+    if (promptIds.length === 0) throw new DataError("the prompt is empty");
+    const bad = promptIds.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
+    if (bad !== undefined) throw new DataError(`the prompt has the id ${bad}, the vocabulary has ${vocabSize}`);
+    if (promptIds.length + maxNewTokens > maxLength) {
+      throw new DataError(`the prompt has ${promptIds.length} tokens and asks for ${maxNewTokens} more; the model holds ${maxLength}`);
+    }
+    if (this.#pagesFor(promptIds.length + maxNewTokens) > this.#pages.total) throw new DataError(`the request needs more than the ${this.#pages.total} pages of the cache`);
+    if ((numBeams ?? 1) > 1) throw new DataError("beam search is not served; use graft generate --num-beams");
+  }
+
+  #pagesFor(tokens: number): number {
+    return Math.ceil(tokens / this.#forward.options.pageSize);
+  }
+
+  #job(request: EngineRequest, version: Version | undefined): Job {
+    const job: Job = {
+      request,
+      group: version?.id ?? "",
+      version,
+      ids: [...request.promptIds],
+      pages: [],
+      random: new Random(request.seed ?? 0),
+      processors: processorsFor(request),
+      text: new TextStream(this.#tokenizer.streamDecoder(), request.stop),
+      eos: new Set(request.eosTokenIds ?? this.info.eosTokenIds),
+      promptLogprobs: [null],
+      events: [],
+      cached: 0,
+      isOver: false,
+      error: undefined,
+      wake: () => undefined,
+      pending: () => job.ids.length - job.cached,
+    };
+    return job;
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#isClosed) {
+      this.#admit();
+      const chosen = this.#scheduler.next();
+      if (chosen.length === 0) {
+        await new Promise<void>((resolve) => {
+          this.#wakeLoop = resolve;
+          if (this.#waiting.length > 0 || this.#isClosed) resolve();
+        });
+        continue;
+      }
+      const pass = this.#runPass(chosen);
+      this.#pass = pass;
+      try {
+        await pass;
+      } catch (error) {
+        for (const { job } of chosen) {
+          job.error = error;
+          this.#finish(job, "abort");
+        }
+      }
+      // Callers get their turn between passes.
+      await new Promise<void>((resume) => setImmediate(resume));
+    }
+  }
+
+  /** First come, first served; room for all a request may ever need is reserved, so that nothing is taken back. */
+  #admit(): void {
+    while (this.#waiting.length > 0 && this.#scheduler.running.length < this.#maxSequences) {
+      const job = this.#waiting[0]!;
+      const need = this.#pagesFor(job.request.promptIds.length + job.request.maxNewTokens);
+      if (need > this.#pages.free) return;
+      this.#waiting.shift();
+      for (let i = 0; i < need; i++) job.pages.push(this.#pages.take()!);
+      this.#promptTokens += job.request.promptIds.length;
+      this.#scheduler.add(job);
+    }
+  }
+
+  async #runPass(chosen: readonly { readonly job: Job; readonly tokens: number }[]): Promise<void> {
+    const rows: Row[] = [];
+    const readers: { job: Job; position: number }[] = [];
+    for (const [sequence, { job, tokens }] of chosen.entries()) {
+      for (let i = 0; i < tokens; i++) {
+        const position = job.cached + i;
+        const isLast = position === job.ids.length - 1;
+        const isWanted = isLast || (job.request.promptLogprobs === true && position < job.request.promptIds.length - 1);
+        rows.push({ id: job.ids[position]!, position, sequence, isWanted });
+        if (isWanted) readers.push({ job, position });
+      }
+    }
+    const pages = chosen.map(({ job }) => [...job.pages]);
+    const logits = await this.#forward.run(rows, pages, chosen[0]!.job.version?.weights);
+    for (const { job, tokens } of chosen) job.cached += tokens;
+    const { vocabSize } = this.info;
+    for (const [i, { job, position }] of readers.entries()) {
+      if (job.isOver) continue;
+      const own = logits.subarray(i * vocabSize, (i + 1) * vocabSize);
+      if (position < job.request.promptIds.length - 1) job.promptLogprobs.push(tokenLogprob(own, job.ids[position + 1]!, job.request.logprobs ?? 0));
+      else this.#extend(job, own);
+    }
+  }
+
+  #extend(job: Job, logits: Float32Array): void {
+    const { request } = job;
+    const fresh = job.ids.length - request.promptIds.length;
+    if (fresh === 0 && request.promptLogprobs) job.events.push({ type: "prompt", logprobs: job.promptLogprobs });
+    if (request.maxNewTokens === 0) return this.#finish(job, "length");
+    const scores = Float64Array.from(logits);
+    for (const process of job.processors) process(scores, job.ids);
+    const id = request.temperature ? sample(scores, job.random) : argmax(scores);
+    this.#generatedTokens++;
+    if (job.eos.has(id)) return this.#finish(job, "stop");
+    job.ids.push(id);
+    const text = job.text.push(id);
+    const logprob = request.logprobs === undefined ? undefined : tokenLogprob(logits, id, request.logprobs);
+    job.events.push({ type: "token", id, text, ...(logprob ? { logprob } : {}) });
+    job.wake();
+    if (job.text.isStopped) this.#finish(job, "stop");
+    else if (fresh + 1 >= request.maxNewTokens) this.#finish(job, "length");
+  }
+
+  #finish(job: Job, reason: "stop" | "length" | "abort"): void {
+    if (job.isOver) return;
+    job.isOver = true;
+    this.#scheduler.remove(job);
+    this.#waiting = this.#waiting.filter((other) => other !== job);
+    const pages = job.pages.splice(0);
+    const version = job.version;
+    // A pass that is under way may still write to the pages: they are free once it has ended.
+    void this.#pass
+      .catch(() => undefined)
+      .then(async () => {
+        for (const page of pages) this.#pages.release(page);
+        if (version) await this.#bank.release(version);
+        this.#wakeLoop();
+      });
+    job.events.push({ type: "finish", reason, text: job.text.flush(), ...(version ? { adapterVersion: version.id } : {}) });
+    job.wake();
+    this.#wakeLoop();
+  }
+}
+
+function tokenLogprob(logits: Float32Array, id: number, top: number): TokenLogprob {
+  const logs = logSoftmax(logits);
+  const best = [...logs.keys()].toSorted((a, b) => logs[b]! - logs[a]! || a - b).slice(0, top);
+  return { id, logprob: logs[id]!, top: best.map((other) => ({ id: other, logprob: logs[other]! })) };
+}
