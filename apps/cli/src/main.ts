@@ -7,6 +7,7 @@ const commands: Readonly<Record<string, { readonly summary: string; readonly loa
   train: { summary: "fine-tune an adapter on a frozen base (alias: finetune)", load: () => load(import("./commands/train.ts")) },
   generate: { summary: "continue prompts", load: () => load(import("./commands/generate.ts")) },
   score: { summary: "log-likelihood of each token of given texts", load: () => load(import("./commands/score.ts")) },
+  serve: { summary: "serve a base and its adapters over HTTP, OpenAI-compatible", load: () => load(import("./commands/serve.ts")) },
   doctor: { summary: "say what was found on this machine and what could be better", load: () => load(import("./commands/doctor.ts")) },
   test: { summary: "run every test of every package", load: () => load(import("./commands/test.ts")) },
   check: { summary: "types, lint, format, boundaries, dead code", load: () => load(import("./commands/check.ts")) },
@@ -49,7 +50,7 @@ async function main(args: readonly string[]): Promise<number> {
     log: (line) => process.stderr.write(`${line}\n`),
     print: (text) => process.stdout.write(`${text}\n`),
   });
-  return controller.signal.aborted && code === 0 ? 130 : code;
+  return code;
 }
 
 const isDebug = process.argv.includes("--debug");

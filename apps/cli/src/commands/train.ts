@@ -134,7 +134,7 @@ export default defineCommand({
         print(`${reason} after ${steps} steps; the adapter is in ${o.outputDir}`);
       }
       model.destroy();
-      return 0;
+      return reason === "stopped" ? 130 : 0;
     } finally {
       await device.close();
     }

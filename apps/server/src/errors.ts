@@ -1,0 +1,38 @@
+/** Errors as OpenAI's API shapes them. */
+import { CheckpointError, ConfigError, DataError, UnknownName } from "@graft/core/errors";
+import type { Context } from "hono";
+import type { ContentfulStatusCode } from "hono/utils/http-status";
+
+export class ApiError extends Error {
+  override name = "ApiError";
+  readonly status: ContentfulStatusCode;
+  readonly type: string;
+  readonly code: string | null;
+  readonly param: string | null;
+
+  constructor(status: ContentfulStatusCode, message: string, details: { type?: string; code?: string; param?: string } = {}) {
+    super(message);
+    this.status = status;
+    this.type = details.type ?? (status >= 500 ? "server_error" : "invalid_request_error");
+    this.code = details.code ?? null;
+    this.param = details.param ?? null;
+  }
+}
+
+export function errorBody(error: unknown) {
+  const api = toApiError(error);
+  return { error: { message: api.message, type: api.type, param: api.param, code: api.code } };
+}
+
+/** Classes to statuses, in one place. */
+export function toApiError(error: unknown): ApiError {
+  if (error instanceof ApiError) return error;
+  if (error instanceof UnknownName) return new ApiError(404, error.message, { code: "not_found" });
+  if (error instanceof DataError || error instanceof ConfigError || error instanceof CheckpointError) return new ApiError(400, error.message);
+  return new ApiError(500, error instanceof Error ? error.message : String(error));
+}
+
+export function onError(error: Error, c: Context) {
+  const api = toApiError(error);
+  return c.json(errorBody(api), api.status);
+}
