@@ -8,6 +8,7 @@ const commands: Readonly<Record<string, { readonly summary: string; readonly loa
   generate: { summary: "continue prompts", load: () => load(import("./commands/generate.ts")) },
   score: { summary: "log-likelihood of each token of given texts", load: () => load(import("./commands/score.ts")) },
   serve: { summary: "serve a base and its adapters over HTTP, OpenAI-compatible", load: () => load(import("./commands/serve.ts")) },
+  tokenize: { summary: "token ids of texts", load: () => load(import("./commands/tokenize.ts")) },
   doctor: { summary: "say what was found on this machine and what could be better", load: () => load(import("./commands/doctor.ts")) },
   test: { summary: "run every test of every package", load: () => load(import("./commands/test.ts")) },
   check: { summary: "types, lint, format, boundaries, dead code", load: () => load(import("./commands/check.ts")) },
