@@ -4,9 +4,11 @@ import type { z } from "zod";
 import { type Command, parseOptions, UsageError } from "./command.ts";
 
 const commands: Readonly<Record<string, { readonly summary: string; readonly load: () => Promise<{ default: Command<z.ZodObject> }> }>> = {
+  demo: { summary: "train, measure, serve and swap an adapter on the embedded model", load: () => load(import("./commands/demo.ts")) },
   train: { summary: "fine-tune an adapter on a frozen base (alias: finetune)", load: () => load(import("./commands/train.ts")) },
   generate: { summary: "continue prompts", load: () => load(import("./commands/generate.ts")) },
   score: { summary: "log-likelihood of each token of given texts", load: () => load(import("./commands/score.ts")) },
+  eval: { summary: "measure a base or an adapter on tasks", load: () => load(import("./commands/eval.ts")) },
   serve: { summary: "serve a base and its adapters over HTTP, OpenAI-compatible", load: () => load(import("./commands/serve.ts")) },
   tokenize: { summary: "token ids of texts", load: () => load(import("./commands/tokenize.ts")) },
   doctor: { summary: "say what was found on this machine and what could be better", load: () => load(import("./commands/doctor.ts")) },
