@@ -1,59 +1,91 @@
 /** The weights of a Hugging Face folder as one set of named tensors, whatever files they lie in. */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { CheckpointError } from "../errors/index.ts";
+import { z } from "zod";
+import { CheckpointError, suggest } from "../errors/index.ts";
 import type { FileDType } from "./dtype.ts";
-import { openSafetensors, type SafetensorsFile } from "./safetensors.ts";
+import { openTensorFile, type TensorFile } from "./tensor-file.ts";
 
 export interface Checkpoint {
   readonly path: string;
   names(): readonly string[];
   has(name: string): boolean;
-  /** Throws CheckpointError for a tensor that is not there. */
+  /** Throws CheckpointError, with near names, for a tensor that is not there. */
   info(name: string): { readonly dtype: FileDType; readonly shape: readonly number[] };
+  /** Little-endian, row-major, in a buffer of its own. */
   read(name: string): Uint8Array;
   close(): void;
 }
 
-/** Opens `model.safetensors`, or the shards of `model.safetensors.index.json`. Throws CheckpointError naming what is missing. */
+/** In the order in which transformers looks for them. */
+const layouts = [
+  { single: "model.safetensors", index: "model.safetensors.index.json" },
+  { single: "pytorch_model.bin", index: "pytorch_model.bin.index.json" },
+];
+
+/**
+ * Opens `model.safetensors` or the shards of its index, else `pytorch_model.bin` or its shards. Throws CheckpointError naming the folder, shard or tensor that
+ * is missing.
+ */
 export function openCheckpoint(folder: string): Checkpoint {
   if (!existsSync(folder)) throw new CheckpointError(`${folder}: no such folder`);
-  const single = join(folder, "model.safetensors");
-  const index = join(folder, "model.safetensors.index.json");
-  if (existsSync(index)) return fromFiles(folder, openShards(folder, index));
-  if (existsSync(single)) {
-    const file = openSafetensors(single);
-    return fromFiles(folder, new Map([...file.tensors.keys()].map((name) => [name, file])));
+  if (!statSync(folder).isDirectory()) throw new CheckpointError(`${folder}: is no folder`);
+  for (const { single, index } of layouts) {
+    if (existsSync(join(folder, single))) {
+      const file = openTensorFile(join(folder, single));
+      return fromFiles(folder, new Map([...file.tensors.keys()].map((name) => [name, file])));
+    }
+    if (existsSync(join(folder, index))) return fromFiles(folder, openShards(folder, join(folder, index)));
   }
-  throw new CheckpointError(`${folder}: has neither model.safetensors nor model.safetensors.index.json`);
+  const wanted = layouts.flatMap(({ single, index }) => [single, index]).join(", ");
+  throw new CheckpointError(`${folder}: has no weights; looked for ${wanted}`);
 }
 
-function openShards(folder: string, index: string): Map<string, SafetensorsFile> {
-  let weightMap: unknown;
+const indexSchema = z.looseObject({ weight_map: z.record(z.string(), z.string()) });
+
+function openShards(folder: string, index: string): Map<string, TensorFile> {
+  const weightMap = readIndex(index);
+  const files = new Map<string, TensorFile>();
+  const tensors = new Map<string, TensorFile>();
   try {
-    weightMap = (JSON.parse(readFileSync(index, "utf8")) as { weight_map?: unknown }).weight_map;
-  } catch (cause) {
-    throw new CheckpointError(`${index}: is not valid JSON`, { cause });
-  }
-  if (typeof weightMap !== "object" || weightMap === null) throw new CheckpointError(`${index}: has no weight_map`);
-  const files = new Map<string, SafetensorsFile>();
-  const tensors = new Map<string, SafetensorsFile>();
-  for (const [name, shard] of Object.entries(weightMap)) {
-    // A shard's name comes from a file: it must not lead out of the folder.
-    if (typeof shard !== "string" || /[/\\]|^\.\.?$/.test(shard))
-      throw new CheckpointError(`${index}: tensor ${name} lies in ${JSON.stringify(shard)}`);
-    const file = files.get(shard) ?? openSafetensors(join(folder, shard));
-    files.set(shard, file);
-    if (!file.tensors.has(name)) throw new CheckpointError(`${index}: says ${shard} holds ${name}, it does not`);
-    tensors.set(name, file);
+    for (const [name, shard] of weightMap) {
+      // A shard's name comes from a file: it must not lead out of the folder.
+      if (/[/\\]|^\.\.?$/.test(shard))
+        throw new CheckpointError(`${index}: tensor ${name} lies in ${JSON.stringify(shard)}, outside the folder`);
+      let file = files.get(shard);
+      if (!file) {
+        const path = join(folder, shard);
+        if (!existsSync(path))
+          throw new CheckpointError(`${path}: this shard of ${index} is missing; download it again`);
+        files.set(shard, (file = openTensorFile(path)));
+      }
+      if (!file.tensors.has(name)) throw new CheckpointError(`${index}: says that ${shard} holds ${name}, it does not`);
+      tensors.set(name, file);
+    }
+  } catch (error) {
+    for (const file of files.values()) file.close();
+    throw error;
   }
   return tensors;
 }
 
-function fromFiles(path: string, tensors: ReadonlyMap<string, SafetensorsFile>): Checkpoint {
-  const fileOf = (name: string): SafetensorsFile => {
+function readIndex(path: string): Map<string, string> {
+  let json: unknown;
+  try {
+    json = JSON.parse(readFileSync(path, "utf8"));
+  } catch (cause) {
+    throw new CheckpointError(`${path}: is not valid JSON`, { cause });
+  }
+  const { data } = indexSchema.safeParse(json);
+  if (!data) throw new CheckpointError(`${path}: has no weight_map from tensor to file`);
+  return new Map(Object.entries(data.weight_map));
+}
+
+function fromFiles(path: string, tensors: ReadonlyMap<string, TensorFile>): Checkpoint {
+  const fileOf = (name: string): TensorFile => {
     const file = tensors.get(name);
-    if (!file) throw new CheckpointError(`${path}: the checkpoint has no tensor ${name}`);
+    if (!file)
+      throw new CheckpointError(`${path}: the checkpoint has no tensor ${name}${suggest(name, tensors.keys())}`);
     return file;
   };
   return {

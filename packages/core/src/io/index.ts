@@ -3,3 +3,5 @@ export * from "./checkpoint.ts";
 export * from "./dtype.ts";
 export * from "./json.ts";
 export * from "./safetensors.ts";
+export * from "./tensor-file.ts";
+export * from "./torch-pickle.ts";

@@ -1,5 +1,4 @@
 /** Reads and writes safetensors files. Reading is by ranges: a file is never whole in memory. Format: https://huggingface.co/docs/safetensors */
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { CheckpointError, suggest } from "../errors/index.ts";
 import {
   type HeaderLayout,
@@ -11,6 +10,7 @@ import {
   type TensorInfo,
   type TensorShape,
 } from "./_safetensors-header.ts";
+import { openRandomFile, type RandomFile } from "./_read.ts";
 import { type AtomicOptions, openAtomic, writeFileAtomic } from "./atomic.ts";
 
 export type { TensorInfo, TensorShape } from "./_safetensors-header.ts";
@@ -27,10 +27,10 @@ export class SafetensorsFile {
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   /** `__metadata__`; empty if there is none. */
   readonly metadata: Readonly<Record<string, string>>;
-  #file: number | undefined;
+  readonly #file: RandomFile;
 
-  constructor(path: string, file: number, header: SafetensorsHeader) {
-    this.path = path;
+  constructor(file: RandomFile, header: SafetensorsHeader) {
+    this.path = file.path;
     this.#file = file;
     this.tensors = header.tensors;
     this.metadata = header.metadata;
@@ -60,14 +60,11 @@ export class SafetensorsFile {
   /** Fills `target` with the bytes of a tensor from its byte `from` on: for uploading through one staging buffer. */
   readInto(name: string, from: number, target: Uint8Array): void {
     const { begin } = this.#check(name, from, from + target.length);
-    if (this.#file === undefined)
-      throw new CheckpointError(`${this.path}: tensor ${name} read after the file was closed`);
-    readFully(this.#file, this.path, begin + from, target, `tensor ${name}`);
+    this.#file.read(begin + from, target, `tensor ${name}`);
   }
 
   close(): void {
-    if (this.#file !== undefined) closeSync(this.#file);
-    this.#file = undefined;
+    this.#file.close();
   }
 
   #check(name: string, from: number, to: number): TensorInfo {
@@ -80,23 +77,15 @@ export class SafetensorsFile {
 
 /** Opens a file and checks its whole header. Throws CheckpointError naming file, tensor and rule. */
 export function openSafetensors(path: string): SafetensorsFile {
-  let file: number;
+  const file = openRandomFile(path);
   try {
-    file = openSync(path, "r");
-  } catch (cause) {
-    const said = cause instanceof Error ? cause.message : String(cause);
-    throw new CheckpointError(`${path}: cannot be opened: ${said}`, { cause });
-  }
-  try {
-    const stat = fstatSync(file);
-    if (!stat.isFile()) throw new CheckpointError(`${path}: is no file`);
-    const field = new Uint8Array(Math.min(LENGTH_BYTES, stat.size));
-    readFully(file, path, 0, field, "header");
-    const json = new Uint8Array(headerLength(path, field, stat.size));
-    readFully(file, path, LENGTH_BYTES, json, "header");
-    return new SafetensorsFile(path, file, parseHeader(path, json, stat.size));
+    const field = new Uint8Array(Math.min(LENGTH_BYTES, file.size));
+    file.read(0, field, "header");
+    const json = new Uint8Array(headerLength(path, field, file.size));
+    file.read(LENGTH_BYTES, json, "header");
+    return new SafetensorsFile(file, parseHeader(path, json, file.size));
   } catch (error) {
-    closeSync(file);
+    file.close();
     throw error;
   }
 }
@@ -174,19 +163,4 @@ function checkBytes(path: string, name: string, need: number, bytes: Uint8Array)
   throw new CheckpointError(
     `${path}: tensor ${name} needs ${need} bytes by its shape and dtype, was given ${bytes.length}`,
   );
-}
-
-/** One system call reads at most 2 GiB. */
-const MAX_READ_BYTES = 1 << 30;
-
-function readFully(file: number, path: string, position: number, target: Uint8Array, what: string): void {
-  for (let at = 0; at < target.length;) {
-    const got = readSync(file, target, at, Math.min(target.length - at, MAX_READ_BYTES), position + at);
-    if (got === 0) {
-      throw new CheckpointError(
-        `${path}: ${what}: the file ends at byte ${position + at}, expected ${position + target.length}; was it changed?`,
-      );
-    }
-    at += got;
-  }
 }
