@@ -1,0 +1,54 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { type Device, openDevice } from "@graft/kernels";
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { openSafetensors } from "@graft/core/io";
+import { verifyCases } from "../src/verify/verify.ts";
+import { shared } from "./shared.ts";
+
+let device: Device;
+beforeAll(async () => {
+  device = await openDevice();
+});
+afterAll(() => device.close());
+
+const golden = join(import.meta.dir, "golden");
+
+async function failures(path: string, filter?: RegExp): Promise<string[]> {
+  const live = device.liveBuffers;
+  const failed: string[] = [];
+  for await (const report of verifyCases([path], device, { filter })) {
+    if (!report.passed) failed.push(`${report.id}: ${[...report.quantities.filter((q) => !q.passed).map((q) => `${q.quantity} ${q.worst} at ${q.worstAt}`), ...report.skipped].join("; ")}`);
+  }
+  expect(device.liveBuffers).toBe(live);
+  return failed;
+}
+
+for (const path of ["base/llama-gqa", "adapters/llama-gqa/peft-lora-default", "adapters/llama-gqa/peft-dora", "scheduler", "logits_processors"]) {
+  test(`${path} equals the reference`, async () => {
+    expect(await failures(join(golden, path))).toEqual([]);
+  });
+}
+
+const kit = shared("golden");
+test.skipIf(kit === undefined)("every llama base, LoRA case and training loop of the kit equals the reference", async () => {
+  const wanted = /^base\/llama-|llama-\w+\/(lla-lora|peft-lora|peft-rslora|peft-dora)|^training\/.*lora|^scheduler|^logits_processors/;
+  expect(await failures(kit!, wanted)).toEqual([]);
+});
+
+test("a wrong weight is found, and named", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "verify-"));
+  try {
+    cpSync(join(golden, "base/llama-gqa"), folder, { recursive: true });
+    const path = join(folder, "model.safetensors");
+    const bytes = readFileSync(path);
+    const { begin } = openSafetensors(path).info("model.layers.1.mlp.up_proj.weight");
+    bytes.writeFloatLE(bytes.readFloatLE(begin) + 0.5, begin);
+    writeFileSync(path, bytes);
+    const [failed] = await failures(folder);
+    expect(failed).toContain("logits");
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});

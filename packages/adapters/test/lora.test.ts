@@ -1,0 +1,105 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { Generator } from "@graft/core/generate";
+import { type BaseModel, loadBaseModel } from "@graft/core/models";
+import { AdapterWeights } from "@graft/core/nn";
+import { type Device, openDevice } from "@graft/kernels";
+import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { writeTinyModel } from "../../core/test/tiny-model.ts";
+import { type AdapterConfig, baseOf, createAdapter, loadAdapter, saveAdapter } from "../src/index.ts";
+
+let device: Device;
+let model: BaseModel;
+const folder = mkdtempSync(join(tmpdir(), "lora-"));
+beforeAll(async () => {
+  device = await openDevice();
+  model = loadBaseModel(device, writeTinyModel(join(folder, "base")));
+});
+afterAll(async () => {
+  model.destroy();
+  await device.close();
+});
+
+const config = (changes: object = {}): AdapterConfig => ({ peft_type: "LORA", r: 4, lora_alpha: 8, target_modules: ["q_proj", "v_proj"], ...changes });
+const prompt = [1, 5, 9, 40, 77, 12];
+
+async function logits(target: BaseModel, weights?: AdapterWeights): Promise<Float32Array> {
+  const generator = new Generator(target, { maxSequences: 2 });
+  try {
+    return (await generator.nextLogits(prompt, weights)).slice();
+  } finally {
+    await generator.destroy();
+  }
+}
+
+const variants: Record<string, object> = {
+  plain: {},
+  "all linear": { target_modules: "all-linear" },
+  rslora: { use_rslora: true },
+  dora: { use_dora: true },
+  "on the embedding": { target_modules: ["embed_tokens", "q_proj"] },
+  "with a module saved whole": { modules_to_save: ["lm_head"] },
+  patterns: { rank_pattern: { v_proj: 2 }, alpha_pattern: { "layers.1.self_attn.q_proj": 3 }, layers_to_transform: [1] },
+};
+
+for (const [name, changes] of Object.entries(variants)) {
+  test(`${name}: fresh it changes nothing; merged it equals applied; saved twice it has the same bytes`, async () => {
+    const base = baseOf(model);
+    const adapter = await createAdapter(config(changes), base, 3);
+    const plain = await logits(model);
+    const weights = new AdapterWeights(device, adapter.bound, adapter.values, name);
+    const fresh = await logits(model, weights);
+    for (const [i, x] of plain.entries()) expect(Math.abs(fresh[i]! - x)).toBeLessThan(2e-4);
+    weights.destroy();
+
+    // Any change of the parameters must now show, and merge as it applies.
+    for (const values of adapter.values.values()) for (let i = 0; i < values.length; i++) values[i] = values[i]! + 0.05 * Math.sin(i + values.length);
+    const changed = new AdapterWeights(device, adapter.bound, adapter.values, name);
+    const applied = await logits(model, changed);
+    changed.destroy();
+    expect(Math.max(...applied.map((x, i) => Math.abs(x - plain[i]!)))).toBeGreaterThan(1e-2);
+    const merge = adapter.bound.merge;
+    if (typeof merge !== "function") throw new Error("LoRA merges");
+    const merged = loadBaseModel(device, join(folder, "base"));
+    for (const [key, values] of await merge(adapter.values)) device.write(merged.weights.get(key)!.buffer, values);
+    const folded = await logits(merged);
+    merged.destroy();
+    for (const [i, x] of applied.entries()) expect(Math.abs(folded[i]! - x)).toBeLessThan(1e-3);
+
+    const [first, second] = [join(folder, name, "a"), join(folder, name, "b")];
+    await saveAdapter(first, adapter, base);
+    await saveAdapter(second, loadAdapter(first, base), base);
+    for (const file of ["adapter_model.safetensors", "adapter_config.json"]) {
+      expect(readFileSync(join(second, file)).equals(readFileSync(join(first, file)))).toBe(true);
+    }
+    expect(await logits(model)).toEqual(plain);
+  });
+}
+
+test("mistakes in a config are named", async () => {
+  const base = baseOf(model);
+  const create = (changes: object) => createAdapter(config(changes), base, 1);
+  await expect(create({ r: 0 })).rejects.toThrow("r: r must be at least 1");
+  await expect(create({ target_modules: ["q_prj"] })).rejects.toThrow('target module "q_prj" is no module of this model; did you mean q_proj');
+  await expect(create({ target_modules: "nothing" })).rejects.toThrow("select nothing");
+  await expect(create({ peft_type: "LORAA" })).rejects.toThrow('unknown peft_type "LORAA"; did you mean LORA?');
+  await expect(create({ init_lora_weights: "pissa" })).rejects.toThrow("init_lora_weights");
+  await expect(create({ modules_to_save: ["nope"] })).rejects.toThrow("nope");
+});
+
+test("an adapter for another base names the site that does not fit", async () => {
+  const base = baseOf(model);
+  const saved = join(folder, "other");
+  await saveAdapter(saved, await createAdapter(config(), base, 1), base);
+  const wide = loadBaseModel(device, writeTinyModel(join(folder, "wide"), { config: { hidden_size: 64 } }));
+  expect(() => loadAdapter(saved, baseOf(wide))).toThrow(/layers\.0\.self_attn\.q_proj.* is \[4,32\], this base needs \[4,64\]/);
+  const deep = loadBaseModel(device, writeTinyModel(join(folder, "deep"), { config: { num_hidden_layers: 3 } }));
+  expect(() => loadAdapter(saved, baseOf(deep))).toThrow("layers.2.self_attn.q_proj");
+  wide.destroy();
+  deep.destroy();
+  expect(() => loadAdapter(join(folder, "nowhere"), base)).toThrow("no such adapter folder");
+  mkdirSync(join(folder, "empty"));
+  writeFileSync(join(folder, "empty/adapter_config.json"), "{}");
+  expect(() => loadAdapter(join(folder, "empty"), base)).toThrow("peft_type");
+});
