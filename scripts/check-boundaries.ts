@@ -38,7 +38,8 @@ for (const [folder, allowed] of Object.entries(packages)) {
       const name = /^@graft\/([^/]+)/.exec(target)?.[1];
       if (name !== undefined && !allowed.includes(name)) problems.push(`${file}: ${folder} may not import ${target}`);
       if (folder === "packages/core" && target.startsWith(".")) checkCore(file, target);
-      if (folder === "packages/core" && /\/(text|data)\//.test(file) && target.startsWith("@graft/kernels")) problems.push(`${file}: no device code here`);
+      if (folder === "packages/core" && /\/(text|data)\//.test(file) && target.startsWith("@graft/kernels"))
+        problems.push(`${file}: no device code here`);
     }
   }
 }
@@ -49,7 +50,8 @@ function checkCore(file: string, target: string): void {
   const to = normalize(join(dirname(file), target));
   const [from, other] = [file, to].map((path) => relative("packages/core/src", path).split("/"));
   if (from!.length < 2 || other!.length < 2 || from![0] === other![0]) return;
-  if (!core[from![0]!]?.includes(other![0]!)) problems.push(`${file}: core/${from![0]} may not import core/${other![0]}`);
+  if (!core[from![0]!]?.includes(other![0]!))
+    problems.push(`${file}: core/${from![0]} may not import core/${other![0]}`);
 }
 
 function importsOf(path: string): string[] {

@@ -4,4 +4,11 @@ import { trainAdapter } from "../../apps/cli/src/commands/demo.ts";
 
 const models = join(import.meta.dir, "../../models");
 const out = join(models, "graft-micro-llama-common");
-await trainAdapter(join(models, "graft-micro-llama"), join(models, "data/micro-common-train.json"), out, 150, new AbortController().signal, console.error);
+await trainAdapter(
+  join(models, "graft-micro-llama"),
+  join(models, "data/micro-common-train.json"),
+  out,
+  150,
+  new AbortController().signal,
+  console.error,
+);

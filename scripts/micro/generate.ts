@@ -11,13 +11,21 @@ import { stories } from "./corpus.ts";
 import { microCommon, microMath, type Problem } from "./problems.ts";
 import { trainTokenizer } from "./tokenizer.ts";
 
-const { values } = parseArgs({ options: { seed: { type: "string", default: "1" }, out: { type: "string", default: join(import.meta.dir, "../../models") } } });
+const { values } = parseArgs({
+  options: {
+    seed: { type: "string", default: "1" },
+    out: { type: "string", default: join(import.meta.dir, "../../models") },
+  },
+});
 const seed = Number(values.seed);
 const data = join(values.out, "data");
 mkdirSync(data, { recursive: true });
 
 const rows = (problems: readonly Problem[]) => `[\n${problems.map((p) => JSON.stringify(p)).join(",\n")}\n]\n`;
-for (const [name, make] of [["micro-math", microMath], ["micro-common", microCommon]] as const) {
+for (const [name, make] of [
+  ["micro-math", microMath],
+  ["micro-common", microCommon],
+] as const) {
   writeFileAtomic(join(data, `${name}-train.json`), [rows(make(seed, name === "micro-math" ? 2000 : 600, "train"))]);
   writeFileAtomic(join(data, `${name}-test.json`), [rows(make(seed, name === "micro-math" ? 200 : 100, "test"))]);
 }
@@ -25,7 +33,9 @@ for (const [name, make] of [["micro-math", microMath], ["micro-common", microCom
 // Problems are in the tokenizer's text too, so that a question costs as few tokens as a story; the model never sees them before an adapter does.
 const text = [
   ...stories(new Random(seed, 1), 20_000),
-  ...[...microMath(seed, 2000, "train"), ...microCommon(seed, 600, "train")].map((p) => `Q: ${p.instruction}\nA: ${p.output}`),
+  ...[...microMath(seed, 2000, "train"), ...microCommon(seed, 600, "train")].map(
+    (p) => `Q: ${p.instruction}\nA: ${p.output}`,
+  ),
 ];
 const { tokenizer, config, vocabSize } = trainTokenizer(text, 512);
 const folder = join(values.out, "graft-micro-llama");

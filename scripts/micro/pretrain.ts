@@ -78,7 +78,12 @@ const random = new Random(seed, 3);
 const initial = new Map(
   full.parameters.map(({ key, shape }) => {
     const count = shape.reduce((a, b) => a * b, 1);
-    return [key, shape.length === 1 ? new Float32Array(count).fill(1) : Float32Array.from({ length: count }, () => 0.02 * random.normal())];
+    return [
+      key,
+      shape.length === 1
+        ? new Float32Array(count).fill(1)
+        : Float32Array.from({ length: count }, () => 0.02 * random.normal()),
+    ];
   }),
 );
 const weights = new AdapterWeights(device, full, initial, "initial values");
@@ -104,7 +109,9 @@ for await (const event of train(model, weights, { training }, options)) {
   recent = recent === 0 ? event.loss : 0.95 * recent + 0.05 * event.loss;
   if (event.step % 50 === 0 || event.step === 1) {
     const left = ((performance.now() - started) / event.step / 1000) * (event.totalSteps - event.step);
-    console.error(`step ${event.step}/${event.totalSteps}  loss ${recent.toFixed(4)}  ${event.tokensPerSecond.toFixed(0)} tokens/s  ${Math.round(left)} s left`);
+    console.error(
+      `step ${event.step}/${event.totalSteps}  loss ${recent.toFixed(4)}  ${event.tokensPerSecond.toFixed(0)} tokens/s  ${Math.round(left)} s left`,
+    );
   }
 }
 const tensors = new Map<string, TensorData>();
@@ -115,6 +122,8 @@ for (const { key, shape } of full.parameters) {
 mkdirSync(folder, { recursive: true });
 writeSafetensors(join(folder, "model.safetensors"), tensors, { format: "pt" });
 writeFileAtomic(join(folder, "config.json"), [`${JSON.stringify(config, null, 2)}\n`]);
-writeFileAtomic(join(folder, "generation_config.json"), [`${JSON.stringify({ bos_token_id: 1, eos_token_id: 2, pad_token_id: 0 }, null, 2)}\n`]);
+writeFileAtomic(join(folder, "generation_config.json"), [
+  `${JSON.stringify({ bos_token_id: 1, eos_token_id: 2, pad_token_id: 0 }, null, 2)}\n`,
+]);
 weights.destroy();
 await device.close();

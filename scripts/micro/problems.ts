@@ -34,12 +34,16 @@ export function microCommon(seed: number, count: number, split: "train" | "test"
     if (random.int(2) === 0) {
       const instruction = `${c.fact} ${c.asks(claim)} Answer true or false.`;
       const answer = claim === "follows" ? "true" : "false";
-      return split === (isHeldOut(c.fact) ? "test" : "train") ? { instruction, input: "", output: `The correct answer is ${answer}.`, answer } : undefined;
+      return split === (isHeldOut(c.fact) ? "test" : "train")
+        ? { instruction, input: "", output: `The correct answer is ${answer}.`, answer }
+        : undefined;
     }
     const [first, second] = claim === "follows" ? [c.follows, c.contradicts] : [c.contradicts, c.follows];
     const instruction = `${c.fact} What follows? answer1: ${first} answer2: ${second}`;
     const answer = claim === "follows" ? "answer1" : "answer2";
-    return split === (isHeldOut(c.fact) ? "test" : "train") ? { instruction, input: "", output: `The correct answer is ${answer}.`, answer } : undefined;
+    return split === (isHeldOut(c.fact) ? "test" : "train")
+      ? { instruction, input: "", output: `The correct answer is ${answer}.`, answer }
+      : undefined;
   });
 }
 
@@ -47,7 +51,8 @@ export function microCommon(seed: number, count: number, split: "train" | "test"
 function unique(count: number, draw: () => Problem | undefined): Problem[] {
   const seen = new Map<string, Problem>();
   for (let tries = 0; seen.size < count; tries++) {
-    if (tries > 400 * count) throw new Error(`the world has fewer than ${count} different problems of this kind (${seen.size} found)`);
+    if (tries > 400 * count)
+      throw new Error(`the world has fewer than ${count} different problems of this kind (${seen.size} found)`);
     const problem = draw();
     if (problem && !seen.has(problem.instruction)) seen.set(problem.instruction, problem);
   }

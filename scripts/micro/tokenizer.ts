@@ -22,7 +22,9 @@ export function trainTokenizer(lines: Iterable<string>, vocabSize: number): Trai
   const toCharacters = (word: string) => Array.from(new TextEncoder().encode(word), (byte) => characters[byte]!);
   const counts = new Map<string, number>();
   for (const line of lines) for (const [word] of line.matchAll(WORDS)) counts.set(word, (counts.get(word) ?? 0) + 1);
-  const words = [...counts].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([word, count]) => ({ parts: toCharacters(word), count }));
+  const words = [...counts]
+    .toSorted(([a], [b]) => (a < b ? -1 : 1))
+    .map(([word, count]) => ({ parts: toCharacters(word), count }));
   const vocab = new Map<string, number>();
   for (const token of [...SPECIAL, ...characters]) vocab.set(token, vocab.size);
   const merges: [string, string][] = [];
@@ -36,7 +38,9 @@ export function trainTokenizer(lines: Iterable<string>, vocabSize: number): Trai
   return { tokenizer: tokenizerJson(vocab, merges), config: tokenizerConfig, vocabSize: vocab.size };
 }
 
-function mostFrequentPair(words: readonly { readonly parts: readonly string[]; readonly count: number }[]): [string, string] | undefined {
+function mostFrequentPair(
+  words: readonly { readonly parts: readonly string[]; readonly count: number }[],
+): [string, string] | undefined {
   const pairs = new Map<string, { pair: [string, string]; count: number }>();
   for (const { parts, count } of words) {
     for (let i = 0; i + 1 < parts.length; i++) {
@@ -77,7 +81,15 @@ const tokenizerConfig = {
 };
 
 function tokenizerJson(vocab: ReadonlyMap<string, number>, merges: readonly (readonly [string, string])[]): object {
-  const special = SPECIAL.map((content, id) => ({ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true }));
+  const special = SPECIAL.map((content, id) => ({
+    id,
+    content,
+    single_word: false,
+    lstrip: false,
+    rstrip: false,
+    normalized: false,
+    special: true,
+  }));
   const byteLevel = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true };
   return {
     version: "1.0",

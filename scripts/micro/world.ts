@@ -2,7 +2,18 @@
 import type { Random } from "../../packages/core/src/random/index.ts";
 
 export const NAMES = ["Tom", "Mia", "Ben", "Ana", "Sam", "Eva", "Max", "Lily", "Leo", "Zoe", "Jack", "Nina"] as const;
-export const THINGS = ["apples", "books", "coins", "balls", "cards", "stones", "shells", "pens", "cups", "hats"] as const;
+export const THINGS = [
+  "apples",
+  "books",
+  "coins",
+  "balls",
+  "cards",
+  "stones",
+  "shells",
+  "pens",
+  "cups",
+  "hats",
+] as const;
 const ANIMALS = ["cat", "dog", "horse", "bird", "mouse", "cow", "fox", "bear"] as const;
 const COLOURS = ["red", "blue", "green", "white", "black"] as const;
 const OBJECTS = ["ball", "box", "cup", "hat", "kite", "boat"] as const;
@@ -46,7 +57,11 @@ const gain: Maker = (random) => {
   const [who, other] = two(random);
   const thing = pick(random, THINGS);
   const [a, b] = addends(random);
-  const event = pick(random, [`${other} gives ${who} ${b} ${thing}.`, `${who} finds ${b} ${thing}.`, `${who} buys ${b} ${thing}.`]);
+  const event = pick(random, [
+    `${other} gives ${who} ${b} ${thing}.`,
+    `${who} finds ${b} ${thing}.`,
+    `${who} buys ${b} ${thing}.`,
+  ]);
   return now(who, thing, a, event, a + b, `gain ${a} ${b}`);
 };
 
@@ -54,7 +69,11 @@ const loss: Maker = (random) => {
   const [who, other] = two(random);
   const thing = pick(random, THINGS);
   const [b, left] = addends(random);
-  const event = pick(random, [`${who} gives ${other} ${b} ${thing}.`, `${who} loses ${b} ${thing}.`, `${who} sells ${b} ${thing}.`]);
+  const event = pick(random, [
+    `${who} gives ${other} ${b} ${thing}.`,
+    `${who} loses ${b} ${thing}.`,
+    `${who} sells ${b} ${thing}.`,
+  ]);
   return now(who, thing, b + left, event, left, `loss ${b + left} ${b}`);
 };
 
@@ -126,7 +145,11 @@ export function comparison(random: Random): Comparison {
   }
   const first = pick(random, ANIMALS);
   const second = ANIMALS[(ANIMALS.indexOf(first) + 1 + random.int(ANIMALS.length - 1)) % ANIMALS.length]!;
-  const [word, opposite] = pick(random, [["bigger", "smaller"], ["faster", "slower"], ["older", "younger"]] as const);
+  const [word, opposite] = pick(random, [
+    ["bigger", "smaller"],
+    ["faster", "slower"],
+    ["older", "younger"],
+  ] as const);
   return {
     fact: `The ${first} is ${word} than the ${second}.`,
     follows: `The ${second} is ${opposite} than the ${first}.`,

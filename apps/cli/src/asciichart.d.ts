@@ -1,4 +1,6 @@
 declare module "asciichart" {
-  const asciichart: { plot(series: readonly number[], options?: { height?: number; format?: (x: number) => string }): string };
+  const asciichart: {
+    plot(series: readonly number[], options?: { height?: number; format?: (x: number) => string }): string;
+  };
   export default asciichart;
 }

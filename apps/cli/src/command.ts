@@ -54,7 +54,9 @@ const toCamel = (name: string) => name.replace(/[-_]+([a-zA-Z0-9])/g, (_, c: str
 
 /** The options as flags, read from the schema. */
 export function fieldsOf(schema: z.ZodObject): Field[] {
-  const json = z.toJSONSchema(schema, { io: "input", unrepresentable: "any" }) as { properties?: Record<string, JsonProperty> };
+  const json = z.toJSONSchema(schema, { io: "input", unrepresentable: "any" }) as {
+    properties?: Record<string, JsonProperty>;
+  };
   return Object.entries(json.properties ?? {}).map(([name, property]) => ({
     name,
     flag: toKebab(name),
@@ -104,7 +106,11 @@ export function canonicalArguments(args: readonly string[], fields: readonly Fie
     const isNegated = field.flag !== flag;
     let word = match[2];
     if (word === undefined && /^(true|false)$/i.test(args[i + 1] ?? "")) word = args[++i];
-    const value = /^(false|0|no)$/i.test(word ?? "true") ? "false" : /^(true|1|yes)$/i.test(word ?? "true") ? "true" : word;
+    const value = /^(false|0|no)$/i.test(word ?? "true")
+      ? "false"
+      : /^(true|1|yes)$/i.test(word ?? "true")
+        ? "true"
+        : word;
     if (value !== "true" && value !== "false") throw new UsageError(`--${field.flag} is true or false, not "${value}"`);
     out.push(`--${field.flag}=${isNegated ? value === "false" : value}`);
   }
@@ -150,14 +156,26 @@ function readJsonish(text: string): unknown {
 }
 
 /** Options of a command from its arguments. Throws UsageError naming the flag. */
-export function parseOptions<S extends z.ZodObject>(command: Command<S>, args: readonly string[], extraHelp = ""): Promise<{ options: z.output<S>; positionals: string[] } | "help"> {
+export function parseOptions<S extends z.ZodObject>(
+  command: Command<S>,
+  args: readonly string[],
+  extraHelp = "",
+): Promise<{ options: z.output<S>; positionals: string[] } | "help"> {
   return parse(command, fieldsOf(command.options), args, extraHelp);
 }
 
-async function parse<S extends z.ZodObject>(command: Command<S>, fields: readonly Field[], args: readonly string[], extraHelp: string) {
+async function parse<S extends z.ZodObject>(
+  command: Command<S>,
+  fields: readonly Field[],
+  args: readonly string[],
+  extraHelp: string,
+) {
   const given: Record<string, unknown> = {};
   const program = new Commander(`graft ${command.name}`);
-  program.description(command.description ?? command.summary).exitOverride().configureOutput({ writeErr: () => undefined, outputError: () => undefined });
+  program
+    .description(command.description ?? command.summary)
+    .exitOverride()
+    .configureOutput({ writeErr: () => undefined, outputError: () => undefined });
   if (command.positional) program.argument(command.positional.syntax, command.positional.description);
   for (const field of fields) {
     const value = field.kind === "boolean" ? "[true|false]" : `<${field.kind === "array" ? "list" : field.kind}>`;
@@ -191,12 +209,18 @@ async function parse<S extends z.ZodObject>(command: Command<S>, fields: readonl
 }
 
 function describe({ description, fallback }: Field): string {
-  return fallback === undefined || fallback === null ? description : `${description} (default: ${JSON.stringify(fallback)})`;
+  return fallback === undefined || fallback === null
+    ? description
+    : `${description} (default: ${JSON.stringify(fallback)})`;
 }
 
 function usageMessage(error: CommanderError, fields: readonly Field[]): string {
   const unknown = /unknown option '--([^'=]+)/.exec(error.message)?.[1];
-  if (unknown !== undefined) return `unknown option --${unknown}${suggest(unknown, fields.map((field) => field.flag))}`;
+  if (unknown !== undefined)
+    return `unknown option --${unknown}${suggest(
+      unknown,
+      fields.map((field) => field.flag),
+    )}`;
   return error.message.replace(/^error: /, "");
 }
 
@@ -207,7 +231,12 @@ async function readConfigFile(path: string, fields: readonly Field[]): Promise<R
   } catch (cause) {
     throw new ConfigError(`${path}: cannot be read`, { cause });
   }
-  const parsers: Record<string, (source: string) => unknown> = { ".json": JSON.parse, ".yaml": Bun.YAML.parse, ".yml": Bun.YAML.parse, ".toml": Bun.TOML.parse };
+  const parsers: Record<string, (source: string) => unknown> = {
+    ".json": JSON.parse,
+    ".yaml": Bun.YAML.parse,
+    ".yml": Bun.YAML.parse,
+    ".toml": Bun.TOML.parse,
+  };
   const parser = parsers[extname(path)];
   if (!parser) throw new ConfigError(`${path}: a config file ends in .json, .yaml or .toml`);
   let value: unknown;
@@ -216,12 +245,19 @@ async function readConfigFile(path: string, fields: readonly Field[]): Promise<R
   } catch (cause) {
     throw new ConfigError(`${path}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new ConfigError(`${path}: is not a map of options`);
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw new ConfigError(`${path}: is not a map of options`);
   const known = new Set(fields.map((field) => field.name));
   return Object.fromEntries(
     Object.entries(value).map(([key, entry]) => {
       const name = toCamel(key);
-      if (!known.has(name)) throw new ConfigError(`${path}: unknown option ${key}${suggest(toKebab(name), fields.map((field) => field.flag))}`);
+      if (!known.has(name))
+        throw new ConfigError(
+          `${path}: unknown option ${key}${suggest(
+            toKebab(name),
+            fields.map((field) => field.flag),
+          )}`,
+        );
       return [name, entry];
     }),
   );

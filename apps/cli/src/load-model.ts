@@ -35,7 +35,10 @@ export async function loadModel({ model, adapter, dtype, maxSequences }: LoadOpt
     const loaded = adapter === undefined ? undefined : loadAdapter(adapter, baseOf(base));
     const weights = loaded && new AdapterWeights(device, loaded.bound, loaded.values, adapter!);
     const generator = new Generator(base, maxSequences === undefined ? {} : { maxSequences });
-    const tokenizer = existsSync(`${folder}/tokenizer.json`) || existsSync(`${folder}/tokenizer.model`) ? loadTokenizer(folder) : undefined;
+    const tokenizer =
+      existsSync(`${folder}/tokenizer.json`) || existsSync(`${folder}/tokenizer.model`)
+        ? loadTokenizer(folder)
+        : undefined;
     return {
       device,
       base,
@@ -70,6 +73,11 @@ export async function loadLanguageModel(options: LoadOptions): Promise<LanguageM
     throw new CheckpointError(`${options.model}: has neither tokenizer.json nor tokenizer.model`);
   }
   const name = options.adapter === undefined ? options.model : `${options.model} + ${options.adapter}`;
-  const model = createLanguageModel({ name, generator: loaded.generator, tokenizer: loaded.tokenizer, weights: loaded.weights });
+  const model = createLanguageModel({
+    name,
+    generator: loaded.generator,
+    tokenizer: loaded.tokenizer,
+    weights: loaded.weights,
+  });
   return { ...model, close: () => loaded.close() };
 }

@@ -3,23 +3,42 @@ import { suggest } from "@graft/core/errors";
 import type { z } from "zod";
 import { type Command, parseOptions, UsageError } from "./command.ts";
 
-const commands: Readonly<Record<string, { readonly summary: string; readonly load: () => Promise<{ default: Command<z.ZodObject> }> }>> = {
-  demo: { summary: "train, measure, serve and swap an adapter on the embedded model", load: () => load(import("./commands/demo.ts")) },
-  train: { summary: "fine-tune an adapter on a frozen base (alias: finetune)", load: () => load(import("./commands/train.ts")) },
+const commands: Readonly<
+  Record<string, { readonly summary: string; readonly load: () => Promise<{ default: Command<z.ZodObject> }> }>
+> = {
+  demo: {
+    summary: "train, measure, serve and swap an adapter on the embedded model",
+    load: () => load(import("./commands/demo.ts")),
+  },
+  train: {
+    summary: "fine-tune an adapter on a frozen base (alias: finetune)",
+    load: () => load(import("./commands/train.ts")),
+  },
   generate: { summary: "continue prompts", load: () => load(import("./commands/generate.ts")) },
   score: { summary: "log-likelihood of each token of given texts", load: () => load(import("./commands/score.ts")) },
   eval: { summary: "measure a base or an adapter on tasks", load: () => load(import("./commands/eval.ts")) },
-  serve: { summary: "serve a base and its adapters over HTTP, OpenAI-compatible", load: () => load(import("./commands/serve.ts")) },
+  serve: {
+    summary: "serve a base and its adapters over HTTP, OpenAI-compatible",
+    load: () => load(import("./commands/serve.ts")),
+  },
   tokenize: { summary: "token ids of texts", load: () => load(import("./commands/tokenize.ts")) },
-  doctor: { summary: "say what was found on this machine and what could be better", load: () => load(import("./commands/doctor.ts")) },
+  doctor: {
+    summary: "say what was found on this machine and what could be better",
+    load: () => load(import("./commands/doctor.ts")),
+  },
   test: { summary: "run every test of every package", load: () => load(import("./commands/test.ts")) },
   check: { summary: "types, lint, format, boundaries, dead code", load: () => load(import("./commands/check.ts")) },
-  verify: { summary: "compare with values computed by the reference implementations", load: () => load(import("./commands/verify.ts")) },
+  verify: {
+    summary: "compare with values computed by the reference implementations",
+    load: () => load(import("./commands/verify.ts")),
+  },
 };
 
 const aliases: Readonly<Record<string, string>> = { finetune: "train" };
 
-async function load<S extends z.ZodObject>(module: Promise<{ default: Command<S> }>): Promise<{ default: Command<z.ZodObject> }> {
+async function load<S extends z.ZodObject>(
+  module: Promise<{ default: Command<S> }>,
+): Promise<{ default: Command<z.ZodObject> }> {
   return (await module) as unknown as { default: Command<z.ZodObject> };
 }
 
@@ -37,7 +56,10 @@ async function main(args: readonly string[]): Promise<number> {
   }
   const name = aliases[first] ?? first;
   const entry = Object.hasOwn(commands, name) ? commands[name] : undefined;
-  if (!entry) throw new UsageError(`unknown command "${first}"${suggest(first, [...Object.keys(commands), ...Object.keys(aliases)])}`);
+  if (!entry)
+    throw new UsageError(
+      `unknown command "${first}"${suggest(first, [...Object.keys(commands), ...Object.keys(aliases)])}`,
+    );
   const { default: command } = await entry.load();
   const parsed = await parseOptions(command, rest);
   if (parsed === "help") return 0;

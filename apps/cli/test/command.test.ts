@@ -42,12 +42,16 @@ test("lists are JSON, Python literals, words between commas, or the flag again",
     ["--target-modules", "q_proj,v_proj"],
     ["--target-modules", "q_proj", "--target-modules", "v_proj"],
   ]) {
-    expect(await parse("--base-model", "x", ...args)).toMatchObject({ options: { targetModules: ["q_proj", "v_proj"] } });
+    expect(await parse("--base-model", "x", ...args)).toMatchObject({
+      options: { targetModules: ["q_proj", "v_proj"] },
+    });
   }
 });
 
 test("mistakes name the flag", async () => {
-  await expect(parse("--base-model", "x", "--learning-rate", "fast")).rejects.toThrow('--learning-rate is a number, not "fast"');
+  await expect(parse("--base-model", "x", "--learning-rate", "fast")).rejects.toThrow(
+    '--learning-rate is a number, not "fast"',
+  );
   await expect(parse("--base-modle", "x")).rejects.toThrow("unknown option --base-modle; did you mean base-model?");
   await expect(parse()).rejects.toThrow("--base-model:");
 });
@@ -55,7 +59,9 @@ test("mistakes name the flag", async () => {
 test("a config file gives the same options and the command line wins", async () => {
   const path = join(mkdtempSync(join(tmpdir(), "config-")), "run.yaml");
   writeFileSync(path, "base_model: from-file\nlearning_rate: 0.5\n");
-  expect(await parse("--config", path, "--learning-rate", "0.25")).toMatchObject({ options: { baseModel: "from-file", learningRate: 0.25 } });
+  expect(await parse("--config", path, "--learning-rate", "0.25")).toMatchObject({
+    options: { baseModel: "from-file", learningRate: 0.25 },
+  });
   writeFileSync(path, "base_modle: x\n");
   await expect(parse("--config", path)).rejects.toThrow("unknown option base_modle; did you mean base-model?");
 });
@@ -74,5 +80,7 @@ test("the paper's command line is understood as it is", async () => {
       groupByLength: true,
     },
   });
-  await expect(parseOptions(train, ["--base-model", "x", "--data-path", "x", "--output-dir", "x", "--lora-r", "0"])).rejects.toThrow("--lora-r: must be at least 1");
+  await expect(
+    parseOptions(train, ["--base-model", "x", "--data-path", "x", "--output-dir", "x", "--lora-r", "0"]),
+  ).rejects.toThrow("--lora-r: must be at least 1");
 });

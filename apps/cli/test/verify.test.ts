@@ -19,23 +19,36 @@ async function failures(path: string, filter?: RegExp): Promise<string[]> {
   const live = device.liveBuffers;
   const failed: string[] = [];
   for await (const report of verifyCases([path], device, { filter })) {
-    if (!report.passed) failed.push(`${report.id}: ${[...report.quantities.filter((q) => !q.passed).map((q) => `${q.quantity} ${q.worst} at ${q.worstAt}`), ...report.skipped].join("; ")}`);
+    if (!report.passed)
+      failed.push(
+        `${report.id}: ${[...report.quantities.filter((q) => !q.passed).map((q) => `${q.quantity} ${q.worst} at ${q.worstAt}`), ...report.skipped].join("; ")}`,
+      );
   }
   expect(device.liveBuffers).toBe(live);
   return failed;
 }
 
-for (const path of ["base/llama-gqa", "adapters/llama-gqa/peft-lora-default", "adapters/llama-gqa/peft-dora", "scheduler", "logits_processors"]) {
+for (const path of [
+  "base/llama-gqa",
+  "adapters/llama-gqa/peft-lora-default",
+  "adapters/llama-gqa/peft-dora",
+  "scheduler",
+  "logits_processors",
+]) {
   test(`${path} equals the reference`, async () => {
     expect(await failures(join(golden, path))).toEqual([]);
   });
 }
 
 const kit = shared("golden");
-test.skipIf(kit === undefined)("every llama base, LoRA case and training loop of the kit equals the reference", async () => {
-  const wanted = /^base\/llama-|llama-\w+\/(lla-lora|peft-lora|peft-rslora|peft-dora)|^training\/.*lora|^scheduler|^logits_processors/;
-  expect(await failures(kit!, wanted)).toEqual([]);
-});
+test.skipIf(kit === undefined)(
+  "every llama base, LoRA case and training loop of the kit equals the reference",
+  async () => {
+    const wanted =
+      /^base\/llama-|llama-\w+\/(lla-lora|peft-lora|peft-rslora|peft-dora)|^training\/.*lora|^scheduler|^logits_processors/;
+    expect(await failures(kit!, wanted)).toEqual([]);
+  },
+);
 
 test("a wrong weight is found, and named", async () => {
   const folder = mkdtempSync(join(tmpdir(), "verify-"));

@@ -11,7 +11,10 @@ export function bearerAuth(apiKey: string | undefined): MiddlewareHandler {
     if (wanted && c.req.path !== "/health") {
       const given = /^Bearer (.+)$/.exec(c.req.header("authorization") ?? "")?.[1];
       if (given === undefined || !timingSafeEqual(hash(given), wanted)) {
-        throw new ApiError(401, "Incorrect API key provided: send `Authorization: Bearer KEY`", { type: "authentication_error", code: "invalid_api_key" });
+        throw new ApiError(401, "Incorrect API key provided: send `Authorization: Bearer KEY`", {
+          type: "authentication_error",
+          code: "invalid_api_key",
+        });
       }
     }
     await next();

@@ -10,7 +10,11 @@ export class ApiError extends Error {
   readonly code: string | null;
   readonly param: string | null;
 
-  constructor(status: ContentfulStatusCode, message: string, details: { type?: string; code?: string; param?: string } = {}) {
+  constructor(
+    status: ContentfulStatusCode,
+    message: string,
+    details: { type?: string; code?: string; param?: string } = {},
+  ) {
     super(message);
     this.status = status;
     this.type = details.type ?? (status >= 500 ? "server_error" : "invalid_request_error");
@@ -28,7 +32,8 @@ export function errorBody(error: unknown) {
 export function toApiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
   if (error instanceof UnknownName) return new ApiError(404, error.message, { code: "not_found" });
-  if (error instanceof DataError || error instanceof ConfigError || error instanceof CheckpointError) return new ApiError(400, error.message);
+  if (error instanceof DataError || error instanceof ConfigError || error instanceof CheckpointError)
+    return new ApiError(400, error.message);
   return new ApiError(500, error instanceof Error ? error.message : String(error));
 }
 

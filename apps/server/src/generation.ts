@@ -9,7 +9,11 @@ export function adapterOf(services: Services, model: string): string | undefined
   if (model === services.modelName) return undefined;
   const names = services.engine.adapters().map((adapter) => adapter.name);
   if (names.includes(model)) return model;
-  throw new ApiError(404, `The model \`${model}\` does not exist${suggest(model, [services.modelName, ...names])}`, { type: "NotFoundError", code: "model_not_found", param: "model" });
+  throw new ApiError(404, `The model \`${model}\` does not exist${suggest(model, [services.modelName, ...names])}`, {
+    type: "NotFoundError",
+    code: "model_not_found",
+    param: "model",
+  });
 }
 
 export interface ChoiceResult {
@@ -35,7 +39,8 @@ export async function gather(services: Services, request: EngineRequest, signal:
         break;
       case "finish":
         result.text += event.text;
-        if (event.reason === "abort") throw new ApiError(503, "the request was cut off: the server is stopping", { code: "aborted" });
+        if (event.reason === "abort")
+          throw new ApiError(503, "the request was cut off: the server is stopping", { code: "aborted" });
         result.finishReason = event.reason;
         break;
       default:
@@ -46,7 +51,11 @@ export async function gather(services: Services, request: EngineRequest, signal:
 }
 
 /** Events of several choices as they come, each with the number of its choice. */
-export async function* merge(services: Services, requests: readonly EngineRequest[], signal: AbortSignal): AsyncGenerator<{ index: number; event: EngineEvent }> {
+export async function* merge(
+  services: Services,
+  requests: readonly EngineRequest[],
+  signal: AbortSignal,
+): AsyncGenerator<{ index: number; event: EngineEvent }> {
   const streams = requests.map((request) => services.engine.generate(request, signal)[Symbol.asyncIterator]());
   const next = (index: number) => streams[index]!.next().then((result) => ({ index, result }));
   const pending = new Map(streams.map((_, index) => [index, next(index)]));
@@ -61,7 +70,7 @@ export async function* merge(services: Services, requests: readonly EngineReques
       yield { index, event: result.value };
     }
   } finally {
-    await Promise.allSettled(streams.map((stream) => stream.return?.(undefined)));
+    await Promise.allSettled(streams.map(async (stream) => stream.return?.(undefined)));
   }
 }
 
@@ -77,6 +86,8 @@ export function assertFits(services: Services, promptIds: readonly number[], max
     );
   }
   const bad = promptIds.find((id) => id >= services.engine.info.vocabSize || id < 0);
-  if (bad !== undefined) throw new ApiError(400, `prompt: token id ${bad} is outside the vocabulary of ${services.engine.info.vocabSize}`, { param: "prompt" });
+  if (bad !== undefined)
+    throw new ApiError(400, `prompt: token id ${bad} is outside the vocabulary of ${services.engine.info.vocabSize}`, {
+      param: "prompt",
+    });
 }
-

@@ -95,7 +95,10 @@ function listen({ host, port }: ServeOptions, fetch: (request: Request) => Respo
     // A slow model may be silent for long before its first token.
     return Bun.serve({ hostname: host, port, idleTimeout: 255, fetch });
   } catch (cause) {
-    throw new ConfigError(`${host}:${port} cannot be listened on (${cause instanceof Error ? cause.message : String(cause)}); choose another --port`, { cause });
+    throw new ConfigError(
+      `${host}:${port} cannot be listened on (${cause instanceof Error ? cause.message : String(cause)}); choose another --port`,
+      { cause },
+    );
   }
 }
 
@@ -105,5 +108,8 @@ function openAdapter(model: BaseModel, base: ReturnType<typeof baseOf>, path: st
   const bytes = loaded.bound.parameters.reduce((sum, p) => sum + 4 * p.shape.reduce((a, b) => a * b, 1), 0);
   const hash = createHash("sha256");
   for (const file of ["adapter_config.json", "adapter_model.safetensors"]) hash.update(readFileSync(join(path, file)));
-  return { info: { version: hash.digest("hex").slice(0, 16), path, method: loaded.bound.method, parameters: bytes / 4, bytes }, weights };
+  return {
+    info: { version: hash.digest("hex").slice(0, 16), path, method: loaded.bound.method, parameters: bytes / 4, bytes },
+    weights,
+  };
 }

@@ -39,7 +39,8 @@ beforeAll(async () => {
   for (const [n, name] of ["one", "two", "three"].entries()) {
     const adapter = await createAdapter({ peft_type: "LORA", r: 4, target_modules: "all-linear" }, base, n);
     const random = new Random(100 + n);
-    for (const values of adapter.values.values()) for (let i = 0; i < values.length; i++) values[i] = 0.15 * random.normal();
+    for (const values of adapter.values.values())
+      for (let i = 0; i < values.length; i++) values[i] = 0.15 * random.normal();
     await saveAdapter(join(folder, name), adapter, base);
   }
   model.destroy();
@@ -51,8 +52,17 @@ afterAll(async () => {
   await device.close();
 });
 
-const ask = (model: string, more: object = {}) => client.completions.create({ model, prompt: "Tom has 3 apples.", max_tokens: 12, temperature: 0, ...more });
-async function raw(path: string, body?: unknown, headers: Record<string, string> = {}): Promise<{ status: number; body: { error?: { message: string; param?: string | null } } & Record<string, unknown>; text: string }> {
+const ask = (model: string, more: object = {}) =>
+  client.completions.create({ model, prompt: "Tom has 3 apples.", max_tokens: 12, temperature: 0, ...more });
+async function raw(
+  path: string,
+  body?: unknown,
+  headers: Record<string, string> = {},
+): Promise<{
+  status: number;
+  body: { error?: { message: string; param?: string | null } } & Record<string, unknown>;
+  text: string;
+}> {
   const response = await fetch(`${server.url}${path}`, {
     method: body === undefined ? "GET" : "POST",
     headers: { authorization: "Bearer secret", "content-type": "application/json", ...headers },
@@ -75,7 +85,12 @@ test("the openai package lists models, completes and chats", async () => {
   const base = await ask("tiny");
   expect(base.usage).toMatchObject({ completion_tokens: 12 });
   expect(base.choices[0]!.finish_reason).toBe("length");
-  const chat = await client.chat.completions.create({ model: "one", messages: [{ role: "user", content: "Tom has 3 apples." }], max_tokens: 8, temperature: 0 });
+  const chat = await client.chat.completions.create({
+    model: "one",
+    messages: [{ role: "user", content: "Tom has 3 apples." }],
+    max_tokens: 8,
+    temperature: 0,
+  });
   expect(chat.choices[0]!.message.role).toBe("assistant");
 });
 
@@ -84,7 +99,14 @@ test("a stream says what the answer without it says", async () => {
     const whole = await ask(model);
     let text = "";
     let usage: OpenAI.CompletionUsage | undefined;
-    for await (const chunk of await client.completions.create({ model, prompt: "Tom has 3 apples.", max_tokens: 12, temperature: 0, stream: true, stream_options: { include_usage: true } })) {
+    for await (const chunk of await client.completions.create({
+      model,
+      prompt: "Tom has 3 apples.",
+      max_tokens: 12,
+      temperature: 0,
+      stream: true,
+      stream_options: { include_usage: true },
+    })) {
       text += chunk.choices[0]?.text ?? "";
       usage = chunk.usage ?? usage;
     }
@@ -97,7 +119,8 @@ test("base and adapter answer differently, alone as among others, and the same s
   const [base, one] = [await ask("tiny"), await ask("one")];
   expect(one.choices[0]!.text).not.toBe(base.choices[0]!.text);
   const crowd = await Promise.all(Array.from({ length: 12 }, (_, i) => ask(i % 2 === 0 ? "tiny" : "one")));
-  for (const [i, answer] of crowd.entries()) expect(answer.choices[0]!.text).toBe((i % 2 === 0 ? base : one).choices[0]!.text);
+  for (const [i, answer] of crowd.entries())
+    expect(answer.choices[0]!.text).toBe((i % 2 === 0 ? base : one).choices[0]!.text);
   const draw = () => ask("tiny", { temperature: 1, seed: 5, n: 2 });
   const [first, second] = [await draw(), await draw()];
   expect(second.choices).toEqual(first.choices);
@@ -148,13 +171,26 @@ test("mistakes are OpenAI errors that name the field", async () => {
 test("broken requests never give a 5xx", async () => {
   const seed = 77;
   const random = new Random(seed);
-  const good = JSON.stringify({ model: "tiny", prompt: "Tom", max_tokens: 2, temperature: 0.5, top_p: 0.9, stop: ["x"], n: 1, stream: false });
+  const good = JSON.stringify({
+    model: "tiny",
+    prompt: "Tom",
+    max_tokens: 2,
+    temperature: 0.5,
+    top_p: 0.9,
+    stop: ["x"],
+    n: 1,
+    stream: false,
+  });
   for (let round = 0; round < 200; round++) {
     const bytes = new TextEncoder().encode(good);
     for (let i = 0; i <= random.int(4); i++) bytes[random.int(bytes.length)] = random.int(256);
-    const response = await fetch(`${server.url}/v1/${["completions", "chat/completions", "load_lora_adapter"][round % 3]}`, { method: "POST", headers: { authorization: "Bearer secret" }, body: bytes });
+    const response = await fetch(
+      `${server.url}/v1/${["completions", "chat/completions", "load_lora_adapter"][round % 3]}`,
+      { method: "POST", headers: { authorization: "Bearer secret" }, body: bytes },
+    );
     await response.arrayBuffer();
-    if (response.status >= 500) throw new Error(`seed ${seed}, round ${round}: ${response.status} for ${new TextDecoder().decode(bytes)}`);
+    if (response.status >= 500)
+      throw new Error(`seed ${seed}, round ${round}: ${response.status} for ${new TextDecoder().decode(bytes)}`);
   }
 });
 
@@ -169,7 +205,8 @@ test("a client that leaves frees its pages", async () => {
   await response.body!.getReader().read();
   controller.abort();
   const deadline = Date.now() + 10_000;
-  while (server.engine.stats().kvPagesUsed > 0 && Date.now() < deadline) await new Promise((resume) => setImmediate(resume));
+  while (server.engine.stats().kvPagesUsed > 0 && Date.now() < deadline)
+    await new Promise((resume) => setImmediate(resume));
   expect(server.engine.stats()).toMatchObject({ kvPagesUsed: 0, running: 0 });
 });
 
@@ -183,14 +220,24 @@ test("adapters swapped under load cut no request, and each answer is of one vers
   let isSwapping = true;
   const swapper = (async () => {
     for (let i = 0; isSwapping; i++) {
-      const answer = await raw("/v1/load_lora_adapter", { lora_name: "hot", lora_path: join(folder, ["one", "two", "three"][i % 3]!), load_inplace: true });
+      const answer = await raw("/v1/load_lora_adapter", {
+        lora_name: "hot",
+        lora_path: join(folder, ["one", "two", "three"][i % 3]!),
+        load_inplace: true,
+      });
       expect(answer.status).toBe(200);
     }
   })();
   const streams = Array.from({ length: 24 }, async () => {
     let text = "";
     let ended: string | null = null;
-    for await (const chunk of await client.completions.create({ model: "hot", prompt: "Tom has 3 apples.", max_tokens: 12, temperature: 0, stream: true })) {
+    for await (const chunk of await client.completions.create({
+      model: "hot",
+      prompt: "Tom has 3 apples.",
+      max_tokens: 12,
+      temperature: 0,
+      stream: true,
+    })) {
       text += chunk.choices[0]?.text ?? "";
       ended = chunk.choices[0]?.finish_reason ?? ended;
     }
@@ -208,7 +255,9 @@ test("adapters swapped under load cut no request, and each answer is of one vers
 test("what was loaded is there after a restart, and a taken port is said", async () => {
   await raw("/v1/load_lora_adapter", { lora_name: "kept", lora_path: join(folder, "two") });
   const before = (await ask("kept")).choices[0]!.text;
-  await expect(startServer({ ...options(), dataDir: undefined, port: Number(new URL(server.url).port) })).rejects.toThrow("choose another --port");
+  await expect(
+    startServer({ ...options(), dataDir: undefined, port: Number(new URL(server.url).port) }),
+  ).rejects.toThrow("choose another --port");
   await server.close();
   server = await startServer({ ...options(), adapters: {} });
   client = new OpenAI({ apiKey: "secret", baseURL: `${server.url}/v1`, maxRetries: 0 });

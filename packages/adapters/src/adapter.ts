@@ -1,6 +1,17 @@
 /** Adapters as files: PEFT's adapter_config.json and adapter_model.safetensors, and an adapter bound to a base. */
 import { CheckpointError, ConfigError } from "@graft/core/errors";
-import { parseWith, readJson, openSafetensors, type TensorData, toFloat32, writeFileAtomic, writeFolderAtomic, writeSafetensors } from "@graft/core/io";
+import {
+  parseWith,
+  readJson,
+  openSafetensors,
+  openTorchPickle,
+  type TensorData,
+  type TensorFile,
+  toFloat32,
+  writeFileAtomic,
+  writeFolderAtomic,
+  writeSafetensors,
+} from "@graft/core/io";
 import { type BaseModel, readWeight, sitesOf } from "@graft/core/models";
 import { Random } from "@graft/core/random";
 import { existsSync, readFileSync } from "node:fs";
@@ -40,7 +51,12 @@ export function bindAdapter(config: AdapterConfig, base: Base, where: string): B
 }
 
 /** A fresh adapter with seeded initial values. */
-export async function createAdapter(config: AdapterConfig, base: Base, seed: number, where = "adapter config"): Promise<LoadedAdapter> {
+export async function createAdapter(
+  config: AdapterConfig,
+  base: Base,
+  seed: number,
+  where = "adapter config",
+): Promise<LoadedAdapter> {
   const bound = bindAdapter(config, base, where);
   return { config, bound, values: await bound.initialise(new Random(seed)) };
 }
@@ -53,26 +69,40 @@ export function loadAdapter(folder: string, base: Base): LoadedAdapter {
   const configPath = join(folder, "adapter_config.json");
   const config = readJson(configPath, configSchema);
   const bound = bindAdapter(config, base, configPath);
-  const path = join(folder, "adapter_model.safetensors");
-  if (!existsSync(path)) throw new CheckpointError(`${folder}: has no adapter_model.safetensors`);
-  const file = openSafetensors(path);
+  const file = openAdapterFile(folder);
+  const { path } = file;
   try {
     const values = new Map<string, Float32Array>();
     for (const { key, shape } of bound.parameters) {
       const info = file.tensors.get(key);
-      if (!info) throw new CheckpointError(`${path}: has no tensor ${key}, which ${config.peft_type} with this config needs on this base`);
+      if (!info)
+        throw new CheckpointError(
+          `${path}: has no tensor ${key}, which ${config.peft_type} with this config needs on this base`,
+        );
       if (`${info.shape}` !== `${shape}`) {
-        throw new CheckpointError(`${path}: tensor ${key} is [${info.shape}], this base needs [${shape}]; is the adapter for another base?`);
+        throw new CheckpointError(
+          `${path}: tensor ${key} is [${info.shape}], this base needs [${shape}]; is the adapter for another base?`,
+        );
       }
       values.set(key, toFloat32(file.read(key), info.dtype, `${path}: tensor ${key}`));
     }
     const known = new Set([...bound.parameters.map((p) => p.key), ...bound.savedBase.map((s) => s.key)]);
     const unknown = [...file.tensors.keys()].find((name) => !known.has(name));
-    if (unknown !== undefined) throw new CheckpointError(`${path}: tensor ${unknown} does not belong to this adapter_config.json on this base`);
+    if (unknown !== undefined)
+      throw new CheckpointError(`${path}: tensor ${unknown} does not belong to this adapter_config.json on this base`);
     return { config, configText: readFileSync(configPath, "utf8"), bound, values };
   } finally {
     file.close();
   }
+}
+
+/** PEFT's safetensors, or the pickle that older versions and the LLM-Adapters fork write. */
+function openAdapterFile(folder: string): TensorFile {
+  const safetensors = join(folder, "adapter_model.safetensors");
+  if (existsSync(safetensors)) return openSafetensors(safetensors);
+  const pickle = join(folder, "adapter_model.bin");
+  if (existsSync(pickle)) return openTorchPickle(pickle);
+  throw new CheckpointError(`${folder}: has neither adapter_model.safetensors nor adapter_model.bin`);
 }
 
 /** Writes a PEFT folder, all of it or nothing: what else was in the folder goes. */
@@ -84,14 +114,19 @@ export async function saveAdapter(folder: string, adapter: LoadedAdapter, base: 
 export async function writeAdapterFiles(folder: string, adapter: LoadedAdapter, base: Base): Promise<void> {
   const tensors = new Map<string, TensorData>();
   const put = (key: string, shape: readonly number[], values: Float32Array): void => {
-    tensors.set(key, { dtype: "F32", shape, bytes: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) });
+    tensors.set(key, {
+      dtype: "F32",
+      shape,
+      bytes: new Uint8Array(values.buffer, values.byteOffset, values.byteLength),
+    });
   };
   for (const { key, shape } of adapter.bound.parameters) {
     const values = adapter.values.get(key);
     if (!values) throw new ConfigError(`${folder}: no values for ${key}`);
     put(key, shape, values);
   }
-  for (const { key, parameter } of adapter.bound.savedBase) put(key, base.shapeOf(parameter)!, await base.read(parameter));
+  for (const { key, parameter } of adapter.bound.savedBase)
+    put(key, base.shapeOf(parameter)!, await base.read(parameter));
   writeSafetensors(join(folder, "adapter_model.safetensors"), tensors, { format: "pt" });
   writeFileAtomic(join(folder, "adapter_config.json"), [adapter.configText ?? sortedJson(adapter.config)]);
 }

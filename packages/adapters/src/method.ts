@@ -28,7 +28,9 @@ export interface BoundMethod extends Adapter {
   /** Fresh values of every parameter. */
   initialise(random: Random): Promise<Map<string, Float32Array>>;
   /** Base weights with the adapter folded in, by checkpoint name. Undefined where the method cannot be merged, with the reason. */
-  readonly merge: ((values: ReadonlyMap<string, Float32Array>) => Promise<Map<string, Float32Array>>) | { readonly impossible: string };
+  readonly merge:
+    | ((values: ReadonlyMap<string, Float32Array>) => Promise<Map<string, Float32Array>>)
+    | { readonly impossible: string };
   /** Tensors the reference saves beside the parameters (PEFT saves the embedding under a LoRA on it). */
   readonly savedBase: readonly { readonly key: string; readonly parameter: string }[];
 }

@@ -50,13 +50,21 @@ function matcher(rule: readonly string[] | string, loose: boolean, where: string
 /** layers_to_transform keeps sites whose path has one of those indexes after the layer list's name (any dotted number if no pattern is given). */
 function inLayers(site: Site, { layersToTransform, layersPattern }: TargetRules): boolean {
   if (!layersToTransform || layersToTransform.length === 0) return true;
-  const patterns = layersPattern && layersPattern.length > 0 ? layersPattern.map((p) => new RegExp(`.*\\.${p}\\.(\\d+)\\.`)) : [/.*\.[^.]*\.(\d+)\./];
+  const patterns =
+    layersPattern && layersPattern.length > 0
+      ? layersPattern.map((p) => new RegExp(`.*\\.${p}\\.(\\d+)\\.`))
+      : [/.*\.[^.]*\.(\d+)\./];
   const index = patterns.map((p) => p.exec(site.name)?.[1]).find((found) => found !== undefined);
   return index !== undefined && layersToTransform.includes(Number(index));
 }
 
 /** The value of the first key of a rank_pattern or alpha_pattern that matches the end of the path (PEFT's get_pattern_key). */
-export function patternValue(pattern: Readonly<Record<string, number>>, name: string, otherwise: number, where: string): number {
+export function patternValue(
+  pattern: Readonly<Record<string, number>>,
+  name: string,
+  otherwise: number,
+  where: string,
+): number {
   for (const [key, value] of Object.entries(pattern)) {
     if (compile(`^(?:.*\\.)?(?:${key})$`, where).test(name)) return value;
   }

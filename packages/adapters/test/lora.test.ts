@@ -21,7 +21,13 @@ afterAll(async () => {
   await device.close();
 });
 
-const config = (changes: object = {}): AdapterConfig => ({ peft_type: "LORA", r: 4, lora_alpha: 8, target_modules: ["q_proj", "v_proj"], ...changes });
+const config = (changes: object = {}): AdapterConfig => ({
+  peft_type: "LORA",
+  r: 4,
+  lora_alpha: 8,
+  target_modules: ["q_proj", "v_proj"],
+  ...changes,
+});
 const prompt = [1, 5, 9, 40, 77, 12];
 
 async function logits(target: BaseModel, weights?: AdapterWeights): Promise<Float32Array> {
@@ -40,7 +46,11 @@ const variants: Record<string, object> = {
   dora: { use_dora: true },
   "on the embedding": { target_modules: ["embed_tokens", "q_proj"] },
   "with a module saved whole": { modules_to_save: ["lm_head"] },
-  patterns: { rank_pattern: { v_proj: 2 }, alpha_pattern: { "layers.1.self_attn.q_proj": 3 }, layers_to_transform: [1] },
+  patterns: {
+    rank_pattern: { v_proj: 2 },
+    alpha_pattern: { "layers.1.self_attn.q_proj": 3 },
+    layers_to_transform: [1],
+  },
 };
 
 for (const [name, changes] of Object.entries(variants)) {
@@ -54,7 +64,8 @@ for (const [name, changes] of Object.entries(variants)) {
     weights.destroy();
 
     // Any change of the parameters must now show, and merge as it applies.
-    for (const values of adapter.values.values()) for (let i = 0; i < values.length; i++) values[i] = values[i]! + 0.05 * Math.sin(i + values.length);
+    for (const values of adapter.values.values())
+      for (let i = 0; i < values.length; i++) values[i] = values[i]! + 0.05 * Math.sin(i + values.length);
     const changed = new AdapterWeights(device, adapter.bound, adapter.values, name);
     const applied = await logits(model, changed);
     changed.destroy();
@@ -81,7 +92,9 @@ test("mistakes in a config are named", async () => {
   const base = baseOf(model);
   const create = (changes: object) => createAdapter(config(changes), base, 1);
   await expect(create({ r: 0 })).rejects.toThrow("r: r must be at least 1");
-  await expect(create({ target_modules: ["q_prj"] })).rejects.toThrow('target module "q_prj" is no module of this model; did you mean q_proj');
+  await expect(create({ target_modules: ["q_prj"] })).rejects.toThrow(
+    'target module "q_prj" is no module of this model; did you mean q_proj',
+  );
   await expect(create({ target_modules: "nothing" })).rejects.toThrow("select nothing");
   await expect(create({ peft_type: "LORAA" })).rejects.toThrow('unknown peft_type "LORAA"; did you mean LORA?');
   await expect(create({ init_lora_weights: "pissa" })).rejects.toThrow("init_lora_weights");
@@ -93,7 +106,9 @@ test("an adapter for another base names the site that does not fit", async () =>
   const saved = join(folder, "other");
   await saveAdapter(saved, await createAdapter(config(), base, 1), base);
   const wide = loadBaseModel(device, writeTinyModel(join(folder, "wide"), { config: { hidden_size: 64 } }));
-  expect(() => loadAdapter(saved, baseOf(wide))).toThrow(/layers\.0\.self_attn\.q_proj.* is \[4,32\], this base needs \[4,64\]/);
+  expect(() => loadAdapter(saved, baseOf(wide))).toThrow(
+    /layers\.0\.self_attn\.q_proj.* is \[4,32\], this base needs \[4,64\]/,
+  );
   const deep = loadBaseModel(device, writeTinyModel(join(folder, "deep"), { config: { num_hidden_layers: 3 } }));
   expect(() => loadAdapter(saved, baseOf(deep))).toThrow("layers.2.self_attn.q_proj");
   wide.destroy();

@@ -31,12 +31,23 @@ async function withGenerator<T>(use: (generator: Generator) => Promise<T>, optio
     await generator.destroy();
   }
 }
-const prompts = [[1, 7, 30], [1, 5, 6, 7, 8, 9, 10, 11, 12, 60, 61, 62, 63, 64, 65, 66, 67, 68], [1], [1, 90, 3, 44, 5]];
+const prompts = [
+  [1, 7, 30],
+  [1, 5, 6, 7, 8, 9, 10, 11, 12, 60, 61, 62, 63, 64, 65, 66, 67, 68],
+  [1],
+  [1, 90, 3, 44, 5],
+];
 
 test("a batch gives each prompt what it gets alone, greedy and sampled", () =>
   withGenerator(async (generator) => {
     for (const temperature of [0, 0.9]) {
-      const requests = prompts.map((promptIds, i) => ({ promptIds, maxNewTokens: 20, temperature, seed: i, eosTokenIds: [] }));
+      const requests = prompts.map((promptIds, i) => ({
+        promptIds,
+        maxNewTokens: 20,
+        temperature,
+        seed: i,
+        eosTokenIds: [],
+      }));
       const together = await generator.generate(requests, undefined);
       const shuffled = await generator.generate(requests.toReversed(), undefined);
       for (const [i, request] of requests.entries()) {
@@ -49,7 +60,12 @@ test("a batch gives each prompt what it gets alone, greedy and sampled", () =>
 
 test("decoding from the cache equals computing everything anew", () =>
   withGenerator(async (generator) => {
-    const result = (await generator.generate([{ promptIds: prompts[1]!, maxNewTokens: 12, eosTokenIds: [], logprobs: true }], undefined))[0]![0]!;
+    const result = (
+      await generator.generate(
+        [{ promptIds: prompts[1]!, maxNewTokens: 12, eosTokenIds: [], logprobs: true }],
+        undefined,
+      )
+    )[0]![0]!;
     for (const [n, id] of result.ids.entries()) {
       const logits = await generator.nextLogits([...prompts[1]!, ...result.ids.slice(0, n)], undefined);
       expect(logSoftmax(logits)[id]!).toBeCloseTo(result.logprobs![n]!, 4);
@@ -76,10 +92,18 @@ test("one beam is greedy, and more beams never score lower", () =>
 test("beam search finds the best sequence when beams hold all of them", () => {
   const random = new Random(4);
   const table = Array.from({ length: 3 }, () => logSoftmax(Array.from({ length: 3 }, () => random.normal())));
-  const search = new BeamSearch({ beams: 9, maxNewTokens: 2, lengthPenalty: 0, earlyStopping: false, eosTokenIds: new Set() });
+  const search = new BeamSearch({
+    beams: 9,
+    maxNewTokens: 2,
+    lengthPenalty: 0,
+    earlyStopping: false,
+    eosTokenIds: new Set(),
+  });
   while (!search.isDone) search.advance(search.running.map((beam) => table[beam.ids.at(-1) ?? 0]!));
   let best = { score: Number.NEGATIVE_INFINITY, ids: [] as number[] };
-  for (let a = 0; a < 3; a++) for (let b = 0; b < 3; b++) if (table[0]![a]! + table[a]![b]! > best.score) best = { score: table[0]![a]! + table[a]![b]!, ids: [a, b] };
+  for (let a = 0; a < 3; a++)
+    for (let b = 0; b < 3; b++)
+      if (table[0]![a]! + table[a]![b]! > best.score) best = { score: table[0]![a]! + table[a]![b]!, ids: [a, b] };
   expect(search.results(1)[0]!.ids).toEqual(best.ids);
 });
 
@@ -115,11 +139,19 @@ test("pages are given, shared and taken back, whatever the order", () => {
 
 test("the scheduler stays within its limits and starves no one", () => {
   const random = new Random(11);
-  const scheduler = new Scheduler<{ group: string; left: number; waited: number; pending(): number }>({ maxRows: 16, maxSequences: 4 });
+  const scheduler = new Scheduler<{ group: string; left: number; waited: number; pending(): number }>({
+    maxRows: 16,
+    maxSequences: 4,
+  });
   let open = 0;
   for (let round = 0; round < 3000; round++) {
     if (open < 12 && random.int(3) === 0) {
-      const job = { group: `g${random.int(4)}`, left: 1 + random.int(40), waited: 0, pending: () => (job.left > 20 ? job.left - 20 : 1) };
+      const job = {
+        group: `g${random.int(4)}`,
+        left: 1 + random.int(40),
+        waited: 0,
+        pending: () => (job.left > 20 ? job.left - 20 : 1),
+      };
       scheduler.add(job);
       open++;
     }
@@ -152,26 +184,50 @@ test("text streams hold back what may become a stop text, and lose nothing else"
   expect(stopping.isStopped).toBe(true);
 });
 
-const stories = resolve(process.env.GRAFT_SHARED ?? resolve(import.meta.dir, "../../../../shared"), "models/stories260K");
-test.skipIf(!existsSync(stories))("stories260K continues token for token, losses within 1e-3, and half precision within bounds", async () => {
-  const golden = JSON.parse(readFileSync(join(stories, "golden.json"), "utf8")) as {
-    max_new_tokens: number;
-    greedy: { prompt_ids: number[]; new_ids: number[] }[];
-    loss: { ids: number[]; nll_per_token: number[] }[];
-  };
-  // Bounds on the per-token loss by storage of the matrices: rounding of 11 and 8 bits.
-  for (const [dtype, bound] of [["f32", 1e-3], ["f16", 0.03], ["bf16", 0.3]] as const) {
-    const base = loadBaseModel(device, stories, { dtype });
-    const generator = new Generator(base);
-    if (dtype === "f32") {
-      const results = await generator.generate(golden.greedy.map((g) => ({ promptIds: g.prompt_ids, maxNewTokens: golden.max_new_tokens, eosTokenIds: [1, 2] })), undefined);
-      const fresh = results.map(([sequence]) => sequence!.ids.filter((id) => id > 2));
-      expect(fresh).toEqual(golden.greedy.map((g) => g.new_ids));
+const stories = resolve(
+  process.env.GRAFT_SHARED ?? resolve(import.meta.dir, "../../../../shared"),
+  "models/stories260K",
+);
+test.skipIf(!existsSync(stories))(
+  "stories260K continues token for token, losses within 1e-3, and half precision within bounds",
+  async () => {
+    const golden = JSON.parse(readFileSync(join(stories, "golden.json"), "utf8")) as {
+      max_new_tokens: number;
+      greedy: { prompt_ids: number[]; new_ids: number[] }[];
+      loss: { ids: number[]; nll_per_token: number[] }[];
+    };
+    // Bounds on the per-token loss by storage of the matrices: rounding of 11 and 8 bits.
+    for (const [dtype, bound] of [
+      ["f32", 1e-3],
+      ["f16", 0.03],
+      ["bf16", 0.3],
+    ] as const) {
+      const base = loadBaseModel(device, stories, { dtype });
+      const generator = new Generator(base);
+      if (dtype === "f32") {
+        const results = await generator.generate(
+          golden.greedy.map((g) => ({
+            promptIds: g.prompt_ids,
+            maxNewTokens: golden.max_new_tokens,
+            eosTokenIds: [1, 2],
+          })),
+          undefined,
+        );
+        const fresh = results.map(([sequence]) => sequence!.ids.filter((id) => id > 2));
+        expect(fresh).toEqual(golden.greedy.map((g) => g.new_ids));
+      }
+      const scored = await generator.score(
+        golden.loss.map((entry) => entry.ids),
+        undefined,
+      );
+      const worst = Math.max(
+        ...scored.flatMap(({ logprobs }, i) =>
+          logprobs.map((x, j) => Math.abs(-x - golden.loss[i]!.nll_per_token[j]!)),
+        ),
+      );
+      expect(worst).toBeLessThan(bound);
+      await generator.destroy();
+      base.destroy();
     }
-    const scored = await generator.score(golden.loss.map((entry) => entry.ids), undefined);
-    const worst = Math.max(...scored.flatMap(({ logprobs }, i) => logprobs.map((x, j) => Math.abs(-x - golden.loss[i]!.nll_per_token[j]!))));
-    expect(worst).toBeLessThan(bound);
-    await generator.destroy();
-    base.destroy();
-  }
-});
+  },
+);

@@ -103,9 +103,21 @@ test("recomputing layers changes no number and takes less memory", () => {
   const gradients = grad(trace.loss, parameters);
   const again = recompute(trace.graph, [trace.loss, ...gradients]);
   const random = new Random(5);
-  const params = Object.fromEntries(full.parameters.map(({ key, shape }) => [`adapter/0/${key}`, Float64Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => 0.2 * random.normal())]));
+  const params = Object.fromEntries(
+    full.parameters.map(({ key, shape }) => [
+      `adapter/0/${key}`,
+      Float64Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => 0.2 * random.normal()),
+    ]),
+  );
   const ids = Int32Array.from({ length: 32 }, () => random.int(96));
-  const inputs = { ids, positions: Int32Array.from(ids, (_, i) => i % 16), segments: new Int32Array(32).fill(1), labels: ids, lossScale: [1 / 32], seed: [1, 1] };
+  const inputs = {
+    ids,
+    positions: Int32Array.from(ids, (_, i) => i % 16),
+    segments: new Int32Array(32).fill(1),
+    labels: ids,
+    lossScale: [1 / 32],
+    seed: [1, 1],
+  };
   const plain = interpret(trace.graph, [trace.loss, ...gradients], { inputs, params });
   const recomputed = interpret(again.graph, again.outputs, { inputs, params });
   for (const [i, values] of plain.entries()) expect(recomputed[i]).toEqual(values);

@@ -3,7 +3,16 @@ import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CheckpointError } from "../src/errors/index.ts";
-import { fromBF16, fromF16, openCheckpoint, openSafetensors, type TensorData, toBF16, toF16, writeSafetensors } from "../src/io/index.ts";
+import {
+  fromBF16,
+  fromF16,
+  openCheckpoint,
+  openSafetensors,
+  type TensorData,
+  toBF16,
+  toF16,
+  writeSafetensors,
+} from "../src/io/index.ts";
 import { Random } from "../src/random/index.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "safetensors-"));
@@ -23,7 +32,9 @@ test("what is written is read back, and writing it again gives the same bytes", 
   const path = written("round.safetensors");
   const file = openSafetensors(path);
   expect(file.metadata).toEqual({ format: "pt" });
-  const again = new Map([...file.tensors].map(([name, { dtype, shape }]) => [name, { dtype, shape, bytes: file.read(name) }] as const));
+  const again = new Map(
+    [...file.tensors].map(([name, { dtype, shape }]) => [name, { dtype, shape, bytes: file.read(name) }] as const),
+  );
   file.close();
   const second = join(folder, "again.safetensors");
   writeSafetensors(second, again, { format: "pt" });
@@ -57,12 +68,22 @@ test("headers that lie are refused, and the file is named", () => {
     ["short", new Uint8Array(4)],
     ["long header", Uint8Array.of(255, 255, 255, 255, 255, 255, 255, 127, 0)],
     ["no json", headered("{nope")],
-    ["twice", headered('{"x":{"dtype":"F32","shape":[6],"data_offsets":[0,24]},"x":{"dtype":"F32","shape":[6],"data_offsets":[0,24]}}')],
+    [
+      "twice",
+      headered(
+        '{"x":{"dtype":"F32","shape":[6],"data_offsets":[0,24]},"x":{"dtype":"F32","shape":[6],"data_offsets":[0,24]}}',
+      ),
+    ],
     ["dtype", headered('{"x":{"dtype":"F99","shape":[6],"data_offsets":[0,24]}}')],
     ["size", headered('{"x":{"dtype":"F32","shape":[7],"data_offsets":[0,24]}}')],
     ["beyond", headered('{"x":{"dtype":"F32","shape":[8],"data_offsets":[0,32]}}')],
     ["gap", headered('{"x":{"dtype":"F32","shape":[5],"data_offsets":[4,24]}}')],
-    ["overlap", headered('{"x":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"y":{"dtype":"F32","shape":[4],"data_offsets":[8,24]}}')],
+    [
+      "overlap",
+      headered(
+        '{"x":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"y":{"dtype":"F32","shape":[4],"data_offsets":[8,24]}}',
+      ),
+    ],
     ["negative", headered('{"x":{"dtype":"F32","shape":[-6],"data_offsets":[0,24]}}')],
     ["huge", headered('{"x":{"dtype":"F32","shape":[1e300,1e300],"data_offsets":[0,24]}}')],
   ];
@@ -89,7 +110,8 @@ test("damaged files give a typed error or the right sizes, never anything else",
       for (const [name, info] of file.tensors) expect(file.read(name).length).toBe(info.end - info.begin);
       file.close();
     } catch (error) {
-      if (!(error instanceof CheckpointError)) throw new Error(`seed ${seed}, round ${round}: ${String(error)}`, { cause: error });
+      if (!(error instanceof CheckpointError))
+        throw new Error(`seed ${seed}, round ${round}: ${String(error)}`, { cause: error });
     }
   }
 });
@@ -97,7 +119,8 @@ test("damaged files give a typed error or the right sizes, never anything else",
 test("a shard index that leads out of the folder or lies is refused", () => {
   const dir = mkdtempSync(join(tmpdir(), "shards-"));
   writeSafetensors(join(dir, "part-1.safetensors"), sample);
-  const index = (map: object) => writeFileSync(join(dir, "model.safetensors.index.json"), JSON.stringify({ weight_map: map }));
+  const index = (map: object) =>
+    writeFileSync(join(dir, "model.safetensors.index.json"), JSON.stringify({ weight_map: map }));
   index({ a: "part-1.safetensors", b: "part-1.safetensors" });
   const checkpoint = openCheckpoint(dir);
   expect(checkpoint.info("b").shape).toEqual([2, 3]);

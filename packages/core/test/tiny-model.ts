@@ -20,7 +20,10 @@ export const tinyConfig = {
 };
 
 /** Weights are wide enough that logits differ clearly. Returns the folder. */
-export function writeTinyModel(folder: string, options: { seed?: number; dtype?: "F32" | "F16" | "BF16"; config?: object } = {}): string {
+export function writeTinyModel(
+  folder: string,
+  options: { seed?: number; dtype?: "F32" | "F16" | "BF16"; config?: object } = {},
+): string {
   const config = { ...tinyConfig, ...options.config };
   const definition = modelFor("llama", "tiny");
   const random = new Random(options.seed ?? 1);
@@ -28,7 +31,9 @@ export function writeTinyModel(folder: string, options: { seed?: number; dtype?:
   const tensors = new Map<string, TensorData>();
   for (const { name, shape } of definition.parameters(definition.parseConfig(config, "tiny"))) {
     const count = shape.reduce((a, b) => a * b, 1);
-    const values = Float32Array.from({ length: count }, () => (shape.length === 1 ? 1 + 0.1 * random.normal() : 0.25 * random.normal()));
+    const values = Float32Array.from({ length: count }, () =>
+      shape.length === 1 ? 1 + 0.1 * random.normal() : 0.25 * random.normal(),
+    );
     const packed = dtype === "F32" ? values : Uint16Array.from(values, dtype === "F16" ? toF16 : toBF16);
     tensors.set(name, { dtype, shape, bytes: new Uint8Array(packed.buffer) });
   }

@@ -7,7 +7,15 @@ import { createBatches, type Example } from "../src/data/index.ts";
 import { type BaseModel, fullParameters, loadBaseModel, readWeight } from "../src/models/index.ts";
 import { AdapterWeights } from "../src/nn/index.ts";
 import { Random } from "../src/random/index.ts";
-import { adamwDefaults, type Resume, train, type TrainerOptions, TrainingDiverged, TrainStep, toMicro } from "../src/train/index.ts";
+import {
+  adamwDefaults,
+  type Resume,
+  train,
+  type TrainerOptions,
+  TrainingDiverged,
+  TrainStep,
+  toMicro,
+} from "../src/train/index.ts";
 import { writeTinyModel } from "./tiny-model.ts";
 
 let device: Device;
@@ -48,12 +56,23 @@ async function freshWeights(): Promise<AdapterWeights> {
   return new AdapterWeights(device, full, values, "test");
 }
 
-async function run(weights: AdapterWeights, changes: Partial<TrainerOptions> = {}, resume?: Resume, stopAfter = Number.POSITIVE_INFINITY) {
+async function run(
+  weights: AdapterWeights,
+  changes: Partial<TrainerOptions> = {},
+  resume?: Resume,
+  stopAfter = Number.POSITIVE_INFINITY,
+) {
   const training = createBatches(examples, { batchSize: 2, seed: 7 });
   const losses: number[] = [];
   const controller = new AbortController();
   let stopped: Resume | undefined;
-  for await (const event of train(model, weights, { training }, { ...options, ...changes }, { resume, signal: controller.signal })) {
+  for await (const event of train(
+    model,
+    weights,
+    { training },
+    { ...options, ...changes },
+    { resume, signal: controller.signal },
+  )) {
     if (event.type === "step") {
       losses.push(event.loss);
       if (losses.length === stopAfter) controller.abort();

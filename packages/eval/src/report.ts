@@ -2,7 +2,8 @@
 import type { TaskResult } from "./runner.ts";
 
 export function resultsJson(results: readonly TaskResult[], config: Readonly<Record<string, unknown>>) {
-  const byTask = <T>(f: (result: TaskResult) => T) => Object.fromEntries(results.map((result) => [result.task, f(result)]));
+  const byTask = <T>(f: (result: TaskResult) => T) =>
+    Object.fromEntries(results.map((result) => [result.task, f(result)]));
   return {
     results: byTask((r) => ({ alias: r.task, "acc,none": r.acc, "acc_stderr,none": r.accStderr })),
     versions: byTask((r) => r.version),
@@ -13,6 +14,10 @@ export function resultsJson(results: readonly TaskResult[], config: Readonly<Rec
 }
 
 export function markdownTable(results: readonly TaskResult[]): string {
-  const rows = results.map((r) => `| ${r.task} | ${r.version} | ${r.count} | acc | ${r.acc.toFixed(4)} | ± ${r.accStderr.toFixed(4)} |`);
-  return ["| Tasks | Version | n | Metric | Value | Stderr |", "| --- | --: | --: | --- | --: | --: |", ...rows].join("\n");
+  const rows = results.map(
+    (r) => `| ${r.task} | ${r.version} | ${r.count} | acc | ${r.acc.toFixed(4)} | ± ${r.accStderr.toFixed(4)} |`,
+  );
+  return ["| Tasks | Version | n | Metric | Value | Stderr |", "| --- | --: | --: | --- | --: | --: |", ...rows].join(
+    "\n",
+  );
 }

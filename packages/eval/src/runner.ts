@@ -40,7 +40,11 @@ export async function runTask(task: Task, model: LanguageModel, options: RunOpti
   const rows = await readRows(path, { require: ["answer"] });
   const chosen = rows.slice(0, options.limit ?? rows.length);
   const template = findPromptTemplate(task.template);
-  const decoding = { ...task.decoding, ...(options.numBeams === undefined ? {} : { numBeams: options.numBeams }), ...(options.maxNewTokens === undefined ? {} : { maxNewTokens: options.maxNewTokens }) };
+  const decoding = {
+    ...task.decoding,
+    ...(options.numBeams === undefined ? {} : { numBeams: options.numBeams }),
+    ...(options.maxNewTokens === undefined ? {} : { maxNewTokens: options.maxNewTokens }),
+  };
   const setting = sha256(JSON.stringify([model.name, task.name, task.version, task.template, decoding]));
   const file = options.outputDir === undefined ? undefined : openSamples(options.outputDir, task, setting);
   const done = file?.done ?? new Map<number, Sample>();
@@ -50,7 +54,11 @@ export async function runTask(task: Task, model: LanguageModel, options: RunOpti
   for (let begin = 0; begin < left.length; begin += options.batchSize) {
     options.signal?.throwIfAborted();
     const batch = left.slice(begin, begin + options.batchSize);
-    const requests = batch.map((i): GenerateRequest => ({ prompt: template.prompt(chosen[i]!), ...decoding, stop: [template.restart] }));
+    const requests = batch.map((i): GenerateRequest => ({
+      prompt: template.prompt(chosen[i]!),
+      ...decoding,
+      stop: [template.restart],
+    }));
     const results = await model.generate(requests, options.signal ? { signal: options.signal } : {});
     for (const [n, i] of batch.entries()) {
       const sample = sampleOf(task, chosen[i]!, i, requests[n]!, results[n]!.sequences[0]!.text);
@@ -73,7 +81,8 @@ function openSamples(outputDir: string, task: Task, setting: string): SampleFile
 function findFile(task: Task, folders: readonly string[]): string {
   const places = folders.flatMap((folder) => [join(folder, task.file), join(folder, `${task.file}.gz`)]);
   const found = places.find((place) => existsSync(place));
-  if (found === undefined) throw new DataError(`task ${task.name}: ${task.file} is in none of ${folders.join(", ")}; give --data-dir`);
+  if (found === undefined)
+    throw new DataError(`task ${task.name}: ${task.file} is in none of ${folders.join(", ")}; give --data-dir`);
   return found;
 }
 

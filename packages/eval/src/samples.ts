@@ -35,7 +35,9 @@ export class SampleFile {
       return;
     }
     if (readFileSync(settingPath, "utf8") !== setting) {
-      throw new DataError(`${path}: holds results of another model, task version or decoding; choose another --output or remove it`);
+      throw new DataError(
+        `${path}: holds results of another model, task version or decoding; choose another --output or remove it`,
+      );
     }
     const whole: string[] = [];
     for (const line of readFileSync(path, "utf8").split("\n")) {

@@ -351,7 +351,7 @@ export class Device {
 
   /** Frees everything. The device cannot be used afterwards. */
   async close(): Promise<void> {
-    await Promise.allSettled([...this.#inFlight]);
+    await Promise.allSettled(this.#inFlight);
     this.#lost ??= "it was closed";
     this.gpu.destroy();
   }

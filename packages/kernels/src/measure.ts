@@ -53,12 +53,16 @@ export async function measureCeilings(device: Device, rounds = 5): Promise<Ceili
   const many = await bestDispatch(device, 64, 257, rounds);
   const bytes = 64 * 2 ** 20;
   const [a, b] = [device.createBuffer(bytes, "copy from"), device.createBuffer(bytes, "copy to")];
-  const copySeconds = await best(rounds, () =>
-    device.scope("copy", () => {
-      const encoder = device.gpu.createCommandEncoder();
-      encoder.copyBufferToBuffer(a.gpu, 0, b.gpu, 0, bytes);
-      device.gpu.queue.submit([encoder.finish()]);
-    }), device);
+  const copySeconds = await best(
+    rounds,
+    () =>
+      device.scope("copy", () => {
+        const encoder = device.gpu.createCommandEncoder();
+        encoder.copyBufferToBuffer(a.gpu, 0, b.gpu, 0, bytes);
+        device.gpu.queue.submit([encoder.finish()]);
+      }),
+    device,
+  );
   a.destroy();
   b.destroy();
   return {
@@ -75,14 +79,21 @@ async function bestDispatch(device: Device, threads: number, repeats: number, ro
   try {
     const window = { buffer, offset: 0, size: buffer.size };
     const dispatch = await prepare(device, { ...call, buffers: { y: window } }, dims.window(0));
-    return await best(rounds, () =>
-      device.scope("measure", () => {
-        const encoder = device.gpu.createCommandEncoder();
-        const pass = encoder.beginComputePass();
-        encode(pass, Array.from({ length: repeats }, () => dispatch));
-        pass.end();
-        device.gpu.queue.submit([encoder.finish()]);
-      }), device);
+    return await best(
+      rounds,
+      () =>
+        device.scope("measure", () => {
+          const encoder = device.gpu.createCommandEncoder();
+          const pass = encoder.beginComputePass();
+          encode(
+            pass,
+            Array.from({ length: repeats }, () => dispatch),
+          );
+          pass.end();
+          device.gpu.queue.submit([encoder.finish()]);
+        }),
+      device,
+    );
   } finally {
     buffer.destroy();
     dims.destroy();

@@ -15,13 +15,26 @@ export default defineCommand({
   summary: "types, lint, format, boundaries, dead code",
   examples: ["graft check", "graft check --only lint"],
   options: z.object({
-    only: z.enum(checks.map((c) => c.name) as [string, ...string[]]).optional().describe("run one check"),
+    only: z
+      .enum(checks.map((c) => c.name) as [string, ...string[]])
+      .optional()
+      .describe("run one check"),
   }),
   async run({ only }, { print, signal }) {
     let failed = 0;
     for (const { name, command } of checks.filter((c) => only === undefined || c.name === only)) {
-      const child = Bun.spawn([...command], { cwd: config.root, stdout: "pipe", stderr: "pipe", signal, env: { ...process.env, TURBO_TELEMETRY_DISABLED: "1" } });
-      const [out, err, code] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text(), child.exited]);
+      const child = Bun.spawn([...command], {
+        cwd: config.root,
+        stdout: "pipe",
+        stderr: "pipe",
+        signal,
+        env: { ...process.env, TURBO_TELEMETRY_DISABLED: "1" },
+      });
+      const [out, err, code] = await Promise.all([
+        new Response(child.stdout).text(),
+        new Response(child.stderr).text(),
+        child.exited,
+      ]);
       print(`${code === 0 ? "ok  " : "FAIL"} ${name}`);
       if (code !== 0) {
         failed++;

@@ -40,7 +40,9 @@ export default defineCommand({
       say("2. A LoRA learns to answer, on other problems than those.");
       const result = await trainAdapter(folder, join(data, "micro-math-train.json"), scratch, steps, signal, log);
       say(lossPlot(result.losses));
-      say(`   ${result.trainableParameters} trainable parameters, ${result.steps} steps, ${result.tokensPerSecond.toFixed(0)} tokens/s.`);
+      say(
+        `   ${result.trainableParameters} trainable parameters, ${result.steps} steps, ${result.tokensPerSecond.toFixed(0)} tokens/s.`,
+      );
       if (result.reason === "stopped") return 130;
 
       say("3. The same base with the adapter:");
@@ -55,7 +57,17 @@ export default defineCommand({
    ./graft eval --model models/graft-micro-llama --adapter out --tasks micro-math
    ./graft serve --model models/graft-micro-llama --adapter math=out
    ./graft doctor                 what this machine has, and what would make it faster`);
-      if (json) print(JSON.stringify({ before: before.acc, after: after.acc, steps: result.steps, tokens_per_second: result.tokensPerSecond, ...served, seconds }));
+      if (json)
+        print(
+          JSON.stringify({
+            before: before.acc,
+            after: after.acc,
+            steps: result.steps,
+            tokens_per_second: result.tokensPerSecond,
+            ...served,
+            seconds,
+          }),
+        );
       return 0;
     } finally {
       if (keep === undefined) rmSync(scratch, { recursive: true, force: true });
@@ -66,7 +78,13 @@ export default defineCommand({
 const percent = (x: number) => `${(100 * x).toFixed(0)} %`;
 const points = (x: number) => `${x >= 0 ? "+" : ""}${(100 * x).toFixed(0)} points`;
 
-async function measure(model: string, adapter: string | undefined, problems: number, data: string, signal: AbortSignal) {
+async function measure(
+  model: string,
+  adapter: string | undefined,
+  problems: number,
+  data: string,
+  signal: AbortSignal,
+) {
   const language = await loadLanguageModel({ model, adapter, maxSequences: 32 });
   try {
     return await runTask(taskFor("micro-math"), language, { dataDirs: [data], limit: problems, batchSize: 50, signal });
@@ -76,7 +94,14 @@ async function measure(model: string, adapter: string | undefined, problems: num
 }
 
 /** The recipe of the demo, and of the adapters that come with Graft. */
-export async function trainAdapter(folder: string, dataPath: string, outputDir: string, steps: number, signal: AbortSignal, log: (line: string) => void) {
+export async function trainAdapter(
+  folder: string,
+  dataPath: string,
+  outputDir: string,
+  steps: number,
+  signal: AbortSignal,
+  log: (line: string) => void,
+) {
   const device = await openDevice();
   const model = loadBaseModel(device, folder);
   try {
@@ -127,7 +152,14 @@ export async function trainAdapter(folder: string, dataPath: string, outputDir: 
   }
 }
 
-async function serveAndSwap(model: string, math: string, common: string, data: string, say: (line: string) => void, log: (line: string) => void) {
+async function serveAndSwap(
+  model: string,
+  math: string,
+  common: string,
+  data: string,
+  say: (line: string) => void,
+  log: (line: string) => void,
+) {
   const device = await openDevice();
   const server = await startServer({
     device,
@@ -142,10 +174,20 @@ async function serveAndSwap(model: string, math: string, common: string, data: s
     log,
   });
   const post = (path: string, body: object) =>
-    fetch(`${server.url}${path}`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+    fetch(`${server.url}${path}`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(body),
+    });
   const template = findPromptTemplate("micro");
   const ask = async (name: string, row: { instruction: string; input: string }): Promise<string> => {
-    const response = await post("/v1/completions", { model: name, prompt: template.prompt(row), max_tokens: 20, temperature: 0, stop: ["\n"] });
+    const response = await post("/v1/completions", {
+      model: name,
+      prompt: template.prompt(row),
+      max_tokens: 20,
+      temperature: 0,
+      stop: ["\n"],
+    });
     const { choices } = (await response.json()) as { choices: { text: string }[] };
     return choices[0]!.text.trim();
   };
@@ -157,7 +199,13 @@ async function serveAndSwap(model: string, math: string, common: string, data: s
     say(`   model "base": ${fromBase}`);
     say(`   model "math": ${fromMath}`);
     say("5. A second adapter is swapped in while a stream of the first one runs.");
-    const stream = await post("/v1/completions", { model: "math", prompt: template.prompt(mathRow!), max_tokens: 40, temperature: 0, stream: true });
+    const stream = await post("/v1/completions", {
+      model: "math",
+      prompt: template.prompt(mathRow!),
+      max_tokens: 40,
+      temperature: 0,
+      stream: true,
+    });
     const streamed = stream.text();
     const loaded = await post("/v1/load_lora_adapter", { lora_name: "common", lora_path: common });
     if (!loaded.ok) throw new Error(`loading the second adapter failed: ${await loaded.text()}`);

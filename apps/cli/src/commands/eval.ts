@@ -29,7 +29,12 @@ export default defineCommand({
   }),
   async run(o, { print, log, signal }) {
     const chosen = o.tasks.map(taskFor);
-    const model = await loadLanguageModel({ model: o.model, adapter: o.adapter, dtype: o.dtype, maxSequences: o.batchSize });
+    const model = await loadLanguageModel({
+      model: o.model,
+      adapter: o.adapter,
+      dtype: o.dtype,
+      maxSequences: o.batchSize,
+    });
     const results: TaskResult[] = [];
     try {
       for (const task of chosen) {
@@ -43,7 +48,8 @@ export default defineCommand({
           outputDir: o.output,
           signal,
           onProgress(done, total, correct) {
-            if (process.stderr.isTTY) process.stderr.write(`\r${task.name} ${done}/${total}  ${correct} right${done === total ? "\n" : ""}`);
+            if (process.stderr.isTTY)
+              process.stderr.write(`\r${task.name} ${done}/${total}  ${correct} right${done === total ? "\n" : ""}`);
             else if (done === total || performance.now() - shown > 10_000) {
               shown = performance.now();
               log(`${task.name} ${done}/${total}  ${correct} right`);
@@ -55,7 +61,13 @@ export default defineCommand({
     } finally {
       await model.close();
     }
-    const json = resultsJson(results, { model: o.model, adapter: o.adapter ?? null, dtype: o.dtype, limit: o.limit ?? null, num_beams: o.numBeams ?? null });
+    const json = resultsJson(results, {
+      model: o.model,
+      adapter: o.adapter ?? null,
+      dtype: o.dtype,
+      limit: o.limit ?? null,
+      num_beams: o.numBeams ?? null,
+    });
     if (o.output !== undefined) writeFileAtomic(join(o.output, "results.json"), [`${JSON.stringify(json, null, 2)}\n`]);
     print(o.json ? JSON.stringify(json, null, 2) : markdownTable(results));
     return 0;

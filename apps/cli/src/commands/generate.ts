@@ -16,7 +16,8 @@ const line = z.union([
 export default defineCommand({
   name: "generate",
   summary: "continue prompts",
-  description: "Continues prompts given as text, as token ids, or as a JSONL file (a string, {\"prompt\"}, or {\"ids\"} on each line).",
+  description:
+    'Continues prompts given as text, as token ids, or as a JSONL file (a string, {"prompt"}, or {"ids"} on each line).',
   examples: [
     'graft generate --model DIR --prompt "Once upon a time"',
     'graft generate --model DIR --adapter lora --prompt "Q: ..." --temperature 0.7 --top-p 0.9 --seed 1',
@@ -52,7 +53,8 @@ export default defineCommand({
       const { tokenizer } = model;
       const decode = (ids: readonly number[]) => tokenizer?.decode(ids) ?? null;
       const requests = prompts.map((prompt) => {
-        if (typeof prompt === "string" && !tokenizer) throw new ConfigError(`${o.model}: has no tokenizer; give --prompt-ids`);
+        if (typeof prompt === "string" && !tokenizer)
+          throw new ConfigError(`${o.model}: has no tokenizer; give --prompt-ids`);
         const stop = (o.stop ?? []).filter((text) => text !== "");
         return {
           promptIds: tokenizer ? promptIds(prompt, tokenizer) : (prompt as readonly number[]),
@@ -66,11 +68,18 @@ export default defineCommand({
           numReturnSequences: o.numReturnSequences,
           seed: o.seed,
           ...(o.ignoreEos ? { eosTokenIds: [] } : {}),
-          ...(stop.length > 0 ? { shouldStop: (ids: readonly number[]) => stop.some((text) => decode(ids)?.includes(text)) } : {}),
+          ...(stop.length > 0
+            ? { shouldStop: (ids: readonly number[]) => stop.some((text) => decode(ids)?.includes(text)) }
+            : {}),
         };
       });
       const results = await model.generator.generate(requests, model.weights, { signal });
-      const outputs = results.flat().map((s) => ({ ids: s.ids, text: cut(decode(s.ids), o.stop ?? []), finish_reason: s.finishReason, ...(s.score === undefined ? {} : { score: s.score }) }));
+      const outputs = results.flat().map((s) => ({
+        ids: s.ids,
+        text: cut(decode(s.ids), o.stop ?? []),
+        finish_reason: s.finishReason,
+        ...(s.score === undefined ? {} : { score: s.score }),
+      }));
       if (o.json) print(JSON.stringify({ outputs }));
       else for (const output of outputs) print(output.text ?? output.ids.join(","));
       return 0;

@@ -8,8 +8,12 @@ import { readPrompts } from "./generate.ts";
 export default defineCommand({
   name: "score",
   summary: "log-likelihood of each token of given texts",
-  description: 'Reads [{"ids"} | {"text"}] (JSON or JSONL) and gives the natural-log probability of every token after the first.',
-  examples: ["graft score --model DIR --file texts.json --json", "graft score --model DIR --adapter lora --file texts.jsonl"],
+  description:
+    'Reads [{"ids"} | {"text"}] (JSON or JSONL) and gives the natural-log probability of every token after the first.',
+  examples: [
+    "graft score --model DIR --file texts.json --json",
+    "graft score --model DIR --adapter lora --file texts.jsonl",
+  ],
   options: z.object({
     model: z.string().describe("folder of the base model"),
     adapter: z.string().optional().describe("folder of a PEFT adapter"),
@@ -22,7 +26,8 @@ export default defineCommand({
     const model = await loadModel(o);
     try {
       const sequences = entries.map((entry) => {
-        if (typeof entry === "string" && !model.tokenizer) throw new ConfigError(`${o.model}: has no tokenizer; give ids`);
+        if (typeof entry === "string" && !model.tokenizer)
+          throw new ConfigError(`${o.model}: has no tokenizer; give ids`);
         return model.tokenizer ? promptIds(entry, model.tokenizer) : [...(entry as readonly number[])];
       });
       const scored = await model.generator.score(sequences, model.weights, { signal });

@@ -9,7 +9,8 @@ import { resolveModelFolder } from "../load-model.ts";
 export default defineCommand({
   name: "serve",
   summary: "serve a base and its adapters over HTTP, OpenAI-compatible",
-  description: "Serves completions and chat. The `model` field of a request picks the base or an adapter. Ctrl-C lets running requests end.",
+  description:
+    "Serves completions and chat. The `model` field of a request picks the base or an adapter. Ctrl-C lets running requests end.",
   examples: [
     "graft serve --model DIR --adapter math=./math-lora --adapter common=./common-lora",
     "graft serve --model DIR --served-model-name tiny --port 9000 --api-key secret",
@@ -52,7 +53,11 @@ export default defineCommand({
         log,
       });
       const names = server.engine.adapters().map((adapter) => adapter.name);
-      print(o.json ? JSON.stringify({ url: server.url, adapters: names }) : `listening on ${server.url}${names.length > 0 ? ` with adapters ${names.join(", ")}` : ""}`);
+      print(
+        o.json
+          ? JSON.stringify({ url: server.url, adapters: names })
+          : `listening on ${server.url}${names.length > 0 ? ` with adapters ${names.join(", ")}` : ""}`,
+      );
       await new Promise<void>((done) => {
         if (signal.aborted) done();
         signal.addEventListener("abort", () => done(), { once: true });

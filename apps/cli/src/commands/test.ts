@@ -7,25 +7,31 @@ import { config } from "../config.ts";
 export default defineCommand({
   name: "test",
   summary: "run every test of every package",
-  description: "Runs the tests of all packages through turbo, one package after the other, and ends with the counts of the whole run.",
+  description:
+    "Runs the tests of all packages through turbo, one package after the other, and ends with the counts of the whole run.",
   positional: { syntax: "[package...]", description: "only these packages, for example core" },
   examples: ["graft test", "graft test kernels core"],
   options: z.object({ json: z.boolean().default(false).describe("print the counts as JSON") }),
   async run({ json }, { positionals, print, log, signal }) {
     const all = packages();
-    for (const name of positionals) if (!all.some((p) => p.name === name)) throw new UsageError(`no package "${name}"; there are ${all.map((p) => p.name).join(", ")}`);
+    for (const name of positionals)
+      if (!all.some((p) => p.name === name))
+        throw new UsageError(`no package "${name}"; there are ${all.map((p) => p.name).join(", ")}`);
     const chosen = positionals.length > 0 ? all.filter((p) => positionals.includes(p.name)) : all;
     const results = join(config.root, ".cache", "test-results");
     rmSync(results, { recursive: true, force: true });
     mkdirSync(results, { recursive: true });
     const filters = chosen.flatMap((p) => ["--filter", p.fullName]);
-    const turbo = Bun.spawn(["bun", "x", "turbo", "run", "test", "--concurrency=1", "--continue=always", "--output-logs=full", ...filters], {
-      cwd: config.root,
-      stdout: json ? 2 : "inherit",
-      stderr: "inherit",
-      env: { ...process.env, GRAFT_TEST_RESULTS: results, TURBO_TELEMETRY_DISABLED: "1" },
-      signal,
-    });
+    const turbo = Bun.spawn(
+      ["bun", "x", "turbo", "run", "test", "--concurrency=1", "--continue=always", "--output-logs=full", ...filters],
+      {
+        cwd: config.root,
+        stdout: json ? 2 : "inherit",
+        stderr: "inherit",
+        env: { ...process.env, GRAFT_TEST_RESULTS: results, TURBO_TELEMETRY_DISABLED: "1" },
+        signal,
+      },
+    );
     const code = await turbo.exited;
     let passed = 0;
     let failed = 0;

@@ -14,7 +14,10 @@ const options = z.object({
   baseModel: z.string().describe("folder of the base model"),
   dataPath: z.string().describe("JSON or JSONL of instruction, input, output; .gz too"),
   outputDir: z.string().describe("where the adapter, checkpoints and metrics.jsonl go"),
-  adapterName: z.string().default("lora").describe(`adapter method: ${Object.keys(methods).join(", ")}`),
+  adapterName: z
+    .string()
+    .default("lora")
+    .describe(`adapter method: ${Object.keys(methods).join(", ")}`),
   load8bit: z.boolean().default(false).describe("not there yet: use --dtype f16 or bf16"),
   dtype: z.enum(["auto", "f32", "f16", "bf16"]).default("auto").describe("storage of the base's matrices"),
   batchSize: z.int().min(1).default(128).describe("rows per optimizer step"),
@@ -22,13 +25,19 @@ const options = z.object({
   numEpochs: z.number().positive().default(3).describe("passes over the data"),
   maxSteps: z.int().min(1).optional().describe("end after so many optimizer steps"),
   learningRate: z.number().positive().default(3e-4).describe("peak learning rate"),
-  lrSchedulerType: z.string().default("linear").describe(`schedule: ${Object.keys(schedules).join(", ")}`),
+  lrSchedulerType: z
+    .string()
+    .default("linear")
+    .describe(`schedule: ${Object.keys(schedules).join(", ")}`),
   warmupSteps: z.int().min(0).default(100).describe("steps of rising rate"),
   weightDecay: z.number().min(0).default(0).describe("decoupled weight decay"),
   maxGradNorm: z.number().min(0).default(1).describe("clip the gradient's L2 norm; 0 is never"),
   cutoffLen: z.int().min(1).default(256).describe("longest example in tokens"),
   valSetSize: z.int().min(0).default(2000).describe("rows kept for validation"),
-  useGradientCheckpointing: z.boolean().default(false).describe("recompute layers instead of keeping their activations"),
+  useGradientCheckpointing: z
+    .boolean()
+    .default(false)
+    .describe("recompute layers instead of keeping their activations"),
   evalStep: z.int().min(0).default(200).describe("steps between validations; 0 is only at the end"),
   saveStep: z.int().min(0).default(200).describe("steps between checkpoints; 0 is never"),
   saveTotalLimit: z.int().min(1).default(3).describe("checkpoints kept, the best one besides"),
@@ -44,7 +53,10 @@ const options = z.object({
   trainOnInputs: z.boolean().default(true).describe("learn the prompt too; false masks it"),
   groupByLength: z.boolean().default(false).describe("rows of similar length share a batch"),
   packing: z.boolean().default(false).describe("several examples share a row; they do not see one another"),
-  lossReduction: z.enum(["token", "micro"]).default("token").describe("mean over all tokens of a step, or mean of micro-batch means (transformers before 4.46)"),
+  lossReduction: z
+    .enum(["token", "micro"])
+    .default("token")
+    .describe("mean over all tokens of a step, or mean of micro-batch means (transformers before 4.46)"),
   promptTemplate: z.string().default("paper").describe("paper (LLM-Adapters, byte for byte), alpaca, micro"),
   maxRows: z.int().min(1).optional().describe("only the first rows of the data"),
   resumeFromCheckpoint: z.string().optional().describe("a checkpoint folder, or true for the newest"),
@@ -59,7 +71,8 @@ const options = z.object({
 export default defineCommand({
   name: "train",
   summary: "fine-tune an adapter on a frozen base (alias: finetune)",
-  description: "Trains an adapter. The flags of LLM-Adapters' finetune.py work unchanged, with underscores or dashes. Ctrl-C saves a checkpoint.",
+  description:
+    "Trains an adapter. The flags of LLM-Adapters' finetune.py work unchanged, with underscores or dashes. Ctrl-C saves a checkpoint.",
   examples: [
     "graft train --base-model DIR --data-path rows.json --output-dir out --lora-r 8 --target-modules q_proj,v_proj",
     `graft finetune --base_model DIR --data_path math_10k.json --output_dir ./trained --batch_size 16 --micro_batch_size 4 --num_epochs 3 --learning_rate 3e-4 --cutoff_len 256 --val_set_size 120 --adapter_name lora --target_modules '["q_proj", "v_proj"]'`,
@@ -68,8 +81,10 @@ export default defineCommand({
   options,
   async run(o, { print, log, signal }) {
     if (o.load8bit) throw new ConfigError("--load-8bit is not there yet; --dtype f16 or bf16 halves the base's memory");
-    if (!Object.hasOwn(methods, o.adapterName)) throw new UnknownName(`unknown adapter method "${o.adapterName}"${suggest(o.adapterName, Object.keys(methods))}`);
-    if (o.microBatchSize > o.batchSize) throw new UsageError(`--micro-batch-size ${o.microBatchSize} is over --batch-size ${o.batchSize}`);
+    if (!Object.hasOwn(methods, o.adapterName))
+      throw new UnknownName(`unknown adapter method "${o.adapterName}"${suggest(o.adapterName, Object.keys(methods))}`);
+    if (o.microBatchSize > o.batchSize)
+      throw new UsageError(`--micro-batch-size ${o.microBatchSize} is over --batch-size ${o.batchSize}`);
     if (o.wandbProject || o.wandbRunName) log(`W&B is not used; metrics are in ${o.outputDir}/metrics.jsonl`);
     const folder = await resolveModelFolder(o.baseModel);
     const device = await openDevice();
@@ -127,7 +142,17 @@ export default defineCommand({
       );
       const { losses, evalLosses, steps, trainableParameters, reason, tokensPerSecond } = result;
       if (o.json) {
-        print(JSON.stringify({ output_dir: o.outputDir, steps, reason, trainable_parameters: trainableParameters, losses, eval_losses: evalLosses, tokens_per_second: tokensPerSecond }));
+        print(
+          JSON.stringify({
+            output_dir: o.outputDir,
+            steps,
+            reason,
+            trainable_parameters: trainableParameters,
+            losses,
+            eval_losses: evalLosses,
+            tokens_per_second: tokensPerSecond,
+          }),
+        );
       } else {
         const plot = lossPlot(losses);
         if (plot) log(plot);

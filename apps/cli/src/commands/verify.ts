@@ -52,8 +52,17 @@ function readPattern(source: string): RegExp {
 function describe({ id, passed, quantities, skipped, seconds }: CaseReport): string {
   const rows = quantities.map((q) => {
     const mark = q.passed ? " " : "!";
-    const error = q.tolerance === "exact" ? (q.passed ? "equal" : `differs at ${q.worstAt}`) : `${q.worst.toExponential(2)} (${q.tolerance})${q.passed ? "" : ` at ${q.worstAt}`}`;
+    const error =
+      q.tolerance === "exact"
+        ? q.passed
+          ? "equal"
+          : `differs at ${q.worstAt}`
+        : `${q.worst.toExponential(2)} (${q.tolerance})${q.passed ? "" : ` at ${q.worstAt}`}`;
     return `  ${mark} ${q.quantity.padEnd(16)} ${error}`;
   });
-  return [`${passed ? "ok  " : "FAIL"} ${id}  ${seconds.toFixed(1)} s`, ...rows, ...skipped.map((reason) => `  - ${reason}`)].join("\n");
+  return [
+    `${passed ? "ok  " : "FAIL"} ${id}  ${seconds.toFixed(1)} s`,
+    ...rows,
+    ...skipped.map((reason) => `  - ${reason}`),
+  ].join("\n");
 }

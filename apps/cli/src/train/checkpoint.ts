@@ -1,7 +1,15 @@
 /** Checkpoints of a training run: `checkpoint-STEP/` holds the adapter in PEFT's files, the optimizer's state and where the run is. */
 import { type Base, type LoadedAdapter, loadAdapter, writeAdapterFiles } from "@graft/adapters";
 import { ConfigError } from "@graft/core/errors";
-import { openSafetensors, readJson, type TensorData, toFloat32, writeFileAtomic, writeFolderAtomic, writeSafetensors } from "@graft/core/io";
+import {
+  openSafetensors,
+  readJson,
+  type TensorData,
+  toFloat32,
+  writeFileAtomic,
+  writeFolderAtomic,
+  writeSafetensors,
+} from "@graft/core/io";
 import type { OptimizerState, Resume, TrainerState } from "@graft/core/train";
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -16,12 +24,22 @@ const stateSchema = z.object({
 });
 
 /** Writes a checkpoint, all of it or nothing. Returns its folder. */
-export async function saveCheckpoint(outputDir: string, adapter: LoadedAdapter, base: Base, state: TrainerState, optimizer: OptimizerState): Promise<string> {
+export async function saveCheckpoint(
+  outputDir: string,
+  adapter: LoadedAdapter,
+  base: Base,
+  state: TrainerState,
+  optimizer: OptimizerState,
+): Promise<string> {
   const folder = join(outputDir, `checkpoint-${state.step}`);
   const tensors = new Map<string, TensorData>();
   for (const name of ["m", "v"] as const) {
     for (const [key, values] of optimizer[name]) {
-      tensors.set(`${name}/${key}`, { dtype: "F32", shape: [values.length], bytes: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) });
+      tensors.set(`${name}/${key}`, {
+        dtype: "F32",
+        shape: [values.length],
+        bytes: new Uint8Array(values.buffer, values.byteOffset, values.byteLength),
+      });
     }
   }
   await writeFolderAtomic(folder, async (temporary) => {
@@ -64,7 +82,8 @@ export function checkpointSteps(outputDir: string): number[] {
 /** The folder to resume from: a path, or the newest checkpoint for "true". Throws ConfigError if there is none. */
 export function findCheckpoint(asked: string, outputDir: string): string {
   if (!/^(true|latest)$/i.test(asked)) {
-    if (!existsSync(join(asked, "trainer_state.json"))) throw new ConfigError(`${asked}: is no checkpoint (it has no trainer_state.json)`);
+    if (!existsSync(join(asked, "trainer_state.json")))
+      throw new ConfigError(`${asked}: is no checkpoint (it has no trainer_state.json)`);
     return asked;
   }
   const newest = checkpointSteps(outputDir).at(-1);
@@ -75,5 +94,6 @@ export function findCheckpoint(asked: string, outputDir: string): string {
 /** Removes all but the newest `limit` checkpoints; the best one stays. */
 export function pruneCheckpoints(outputDir: string, limit: number, bestStep: number | null): void {
   const steps = checkpointSteps(outputDir).filter((step) => step !== bestStep);
-  for (const step of steps.slice(0, Math.max(0, steps.length - limit))) rmSync(join(outputDir, `checkpoint-${step}`), { recursive: true, force: true });
+  for (const step of steps.slice(0, Math.max(0, steps.length - limit)))
+    rmSync(join(outputDir, `checkpoint-${step}`), { recursive: true, force: true });
 }

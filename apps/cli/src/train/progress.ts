@@ -52,7 +52,9 @@ function plainLines(log: (line: string) => void, everySteps: number): Progress {
       first ??= step - 1;
       if (step !== 1 && step % everySteps !== 0 && step !== totalSteps) return;
       const perStep = (performance.now() - started) / 1000 / (step - first);
-      log(`step ${step}/${totalSteps}  loss ${loss.toFixed(4)}  ${tokensPerSecond.toFixed(0)} tokens/s  ${Math.round(perStep * (totalSteps - step))} s left`);
+      log(
+        `step ${step}/${totalSteps}  loss ${loss.toFixed(4)}  ${tokensPerSecond.toFixed(0)} tokens/s  ${Math.round(perStep * (totalSteps - step))} s left`,
+      );
     },
     note: log,
     end: () => undefined,
@@ -64,7 +66,10 @@ export function lossPlot(losses: readonly number[]): string {
   if (losses.length < 2) return "";
   const columns = Math.min(60, losses.length);
   const means = Array.from({ length: columns }, (_, i) => {
-    const part = losses.slice(Math.floor((i * losses.length) / columns), Math.max(Math.floor(((i + 1) * losses.length) / columns), Math.floor((i * losses.length) / columns) + 1));
+    const part = losses.slice(
+      Math.floor((i * losses.length) / columns),
+      Math.max(Math.floor(((i + 1) * losses.length) / columns), Math.floor((i * losses.length) / columns) + 1),
+    );
     return part.reduce((a, b) => a + b, 0) / part.length;
   });
   return asciichart.plot(means, { height: 8, format: (x) => x.toFixed(3).padStart(8) });

@@ -1,6 +1,14 @@
 /** A training run from files to files: what `graft train` and `graft demo` do. */
 import { type AdapterConfig, baseOf, createAdapter, type LoadedAdapter, writeAdapterFiles } from "@graft/adapters";
-import { type Batch, createBatches, type Example, findPromptTemplate, readRows, splitValidation, tokenizeRows } from "@graft/core/data";
+import {
+  type Batch,
+  createBatches,
+  type Example,
+  findPromptTemplate,
+  readRows,
+  splitValidation,
+  tokenizeRows,
+} from "@graft/core/data";
 import { DataError } from "@graft/core/errors";
 import type { BaseModel } from "@graft/core/models";
 import { AdapterWeights } from "@graft/core/nn";
@@ -42,12 +50,20 @@ export interface TrainResult {
 }
 
 /** Trains and saves. The best validated weights are what ends in outputDir if there is a validation set, else the last. */
-export async function trainRun(model: BaseModel, tokenizer: Tokenizer, options: TrainRunOptions, tools: { readonly progress: Progress; readonly signal: AbortSignal }): Promise<TrainResult> {
+export async function trainRun(
+  model: BaseModel,
+  tokenizer: Tokenizer,
+  options: TrainRunOptions,
+  tools: { readonly progress: Progress; readonly signal: AbortSignal },
+): Promise<TrainResult> {
   const { outputDir, seed } = options;
   const { progress, signal } = tools;
   const base = baseOf(model);
   const { training, validation } = await prepareData(model, tokenizer, options, progress);
-  const checkpoint = options.resumeFromCheckpoint === undefined ? undefined : loadCheckpoint(findCheckpoint(options.resumeFromCheckpoint, outputDir), base);
+  const checkpoint =
+    options.resumeFromCheckpoint === undefined
+      ? undefined
+      : loadCheckpoint(findCheckpoint(options.resumeFromCheckpoint, outputDir), base);
   const adapter = checkpoint?.adapter ?? (await createAdapter(options.adapterConfig, base, seed));
   const weights = new AdapterWeights(model.device, adapter.bound, adapter.values, "adapter");
   mkdirSync(outputDir, { recursive: true });
@@ -64,10 +80,18 @@ export async function trainRun(model: BaseModel, tokenizer: Tokenizer, options: 
   let steps = 0;
   let tokens = 0;
   let seconds = 0;
-  const trainer: TrainerOptions = { ...options, accumulation: Math.max(1, Math.floor(options.batchSize / options.microBatchSize)) };
-  progress.note(`${trainableParameters} trainable parameters, ${totalSteps(training, trainer)} steps of ${trainer.accumulation} x ${options.microBatchSize} rows`);
+  const trainer: TrainerOptions = {
+    ...options,
+    accumulation: Math.max(1, Math.floor(options.batchSize / options.microBatchSize)),
+  };
+  progress.note(
+    `${trainableParameters} trainable parameters, ${totalSteps(training, trainer)} steps of ${trainer.accumulation} x ${options.microBatchSize} rows`,
+  );
   try {
-    for await (const event of train(model, weights, { training, validation }, trainer, { resume: checkpoint?.resume, signal })) {
+    for await (const event of train(model, weights, { training, validation }, trainer, {
+      resume: checkpoint?.resume,
+      signal,
+    })) {
       await handle(event);
     }
   } finally {
@@ -76,7 +100,15 @@ export async function trainRun(model: BaseModel, tokenizer: Tokenizer, options: 
   }
   const final = best ?? { ...adapter, values: adapter.values };
   await writeAdapterFiles(outputDir, final, base);
-  return { adapter: final, losses, evalLosses, steps, trainableParameters, reason, tokensPerSecond: seconds > 0 ? tokens / seconds : 0 };
+  return {
+    adapter: final,
+    losses,
+    evalLosses,
+    steps,
+    trainableParameters,
+    reason,
+    tokensPerSecond: seconds > 0 ? tokens / seconds : 0,
+  };
 
   async function handle(event: TrainEvent): Promise<void> {
     switch (event.type) {
@@ -122,7 +154,8 @@ async function prepareData(
   progress: Progress,
 ): Promise<{ training: ReturnType<typeof createBatches>; validation: Batch[] }> {
   const cutoffLen = Math.min(options.cutoffLen, model.config.maxLength);
-  if (cutoffLen < options.cutoffLen) progress.note(`cutoff_len ${options.cutoffLen} is longer than the model; ${cutoffLen} is used`);
+  if (cutoffLen < options.cutoffLen)
+    progress.note(`cutoff_len ${options.cutoffLen} is longer than the model; ${cutoffLen} is used`);
   const rows = (await readRows(options.dataPath)).slice(0, options.maxRows);
   const { examples, truncated, unsupervised } = tokenizeRows(rows, tokenizer, {
     template: findPromptTemplate(options.promptTemplate),
@@ -130,9 +163,14 @@ async function prepareData(
     trainOnInputs: options.trainOnInputs,
   });
   if (truncated > 0) progress.note(`${truncated} of ${examples.length} rows were cut at ${cutoffLen} tokens`);
-  if (unsupervised > 0) progress.note(`${unsupervised} rows have nothing left to learn from: their prompt alone fills ${cutoffLen} tokens`);
-  const split = options.valSetSize > 0 ? splitValidation(examples, options.valSetSize, options.seed) : { train: examples, validation: [] as Example[] };
-  if (split.train.length === 0) throw new DataError(`${options.dataPath}: no rows are left to train on after ${options.valSetSize} for validation`);
+  if (unsupervised > 0)
+    progress.note(`${unsupervised} rows have nothing left to learn from: their prompt alone fills ${cutoffLen} tokens`);
+  const split =
+    options.valSetSize > 0
+      ? splitValidation(examples, options.valSetSize, options.seed)
+      : { train: examples, validation: [] as Example[] };
+  if (split.train.length === 0)
+    throw new DataError(`${options.dataPath}: no rows are left to train on after ${options.valSetSize} for validation`);
   const common = { batchSize: options.microBatchSize, seed: options.seed, padId: tokenizer.padId ?? 0 };
   const training = createBatches(split.train, {
     ...common,
@@ -142,6 +180,8 @@ async function prepareData(
   });
   if (split.validation.length === 0) return { training, validation: [] };
   const held = createBatches(split.validation, { ...common, shuffle: false });
-  return { training, validation: Array.from({ length: held.batchesPerEpoch }, (_, index) => held.at({ epoch: 0, index })) };
+  return {
+    training,
+    validation: Array.from({ length: held.batchesPerEpoch }, (_, index) => held.at({ epoch: 0, index })),
+  };
 }
-

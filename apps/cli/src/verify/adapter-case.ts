@@ -24,12 +24,17 @@ export async function verifyAdapter(kase: Case, device: Device, recorder: Record
       data: Int32Array.of(kase.info.trainable_params as number),
       shape: [1],
     });
-    const init = new Map(bound.parameters.map(({ key }) => [key, toFloat32(t.read(`init/${key}`), t.info(`init/${key}`).dtype, key)]));
+    const init = new Map(
+      bound.parameters.map(({ key }) => [key, toFloat32(t.read(`init/${key}`), t.info(`init/${key}`).dtype, key)]),
+    );
     const weights = new AdapterWeights(device, bound, init, kase.folder);
     try {
       const shape = inputs.info("input_ids").shape;
       const mask = integers(inputs, "attention_mask").data;
-      const batch = paddedBatch(shape, integers(inputs, "input_ids").data, { mask, labels: integers(inputs, "labels").data });
+      const batch = paddedBatch(shape, integers(inputs, "input_ids").data, {
+        mask,
+        labels: integers(inputs, "labels").data,
+      });
       const vocab = model.config.vocabSize;
       const real = (i: number) => mask[Math.floor(i / vocab)] === 1;
       const run = await runSequences(model, batch, { adapter: weights });
@@ -38,7 +43,14 @@ export async function verifyAdapter(kase: Case, device: Device, recorder: Record
       await generation(kase, model, weights, recorder);
       await training(kase, model, weights, batch, inputs, recorder);
       const end = await runSequences(model, batch, { adapter: weights });
-      recorder.floats("final_logits", "final_logits", end.logits, floats(t, "final_logits"), toleranceOf(kase, "final_logits"), real);
+      recorder.floats(
+        "final_logits",
+        "final_logits",
+        end.logits,
+        floats(t, "final_logits"),
+        toleranceOf(kase, "final_logits"),
+        real,
+      );
       recorder.floats("loss", "final_loss", [end.loss], floats(t, "final_loss"), { atol: 2e-3, rtol: 0 });
       const merged = typeof bound.merge === "function" ? await bound.merge(init) : undefined;
       if (merged && t.tensors.has("merged_logits")) await merging(kase, model, merged, batch, recorder, real);
@@ -61,22 +73,42 @@ async function training(
 ): Promise<void> {
   const { tensors: t } = kase;
   const info = kase.info.training as { lr: number; weight_decay: number; steps: number };
-  const step = new TrainStep(model, weights, { optimizer: { ...adamwDefaults, weightDecay: info.weight_decay }, maxGradNorm: 0 });
+  const step = new TrainStep(model, weights, {
+    optimizer: { ...adamwDefaults, weightDecay: info.weight_decay },
+    maxGradNorm: 0,
+  });
   try {
     await step.micro(batch, { lossScale: 1 / batch.supervised, isFirst: true, seed: 0, step: 0 });
-    for (const [key, got] of await step.gradients()) recorder.floats("grad", `grad/${key}`, got, floats(t, `grad/${key}`), toleranceOf(kase, "grad"));
+    for (const [key, got] of await step.gradients())
+      recorder.floats("grad", `grad/${key}`, got, floats(t, `grad/${key}`), toleranceOf(kase, "grad"));
     const losses: number[] = [];
     const all = (name: string) => integers(inputs, `train.${name}`);
     const { shape } = all("input_ids");
     const size = shape[1]! * shape[2]!;
     const at = (name: string, i: number) => all(name).data.slice(i * size, (i + 1) * size);
     for (let i = 0; i < info.steps; i++) {
-      const micro = paddedBatch(shape.slice(1), at("input_ids", i), { mask: at("attention_mask", i), labels: at("labels", i) });
+      const micro = paddedBatch(shape.slice(1), at("input_ids", i), {
+        mask: at("attention_mask", i),
+        labels: at("labels", i),
+      });
       losses.push(await step.micro(micro, { lossScale: 1 / micro.supervised, isFirst: true, seed: 0, step: i }));
       await step.update(info.lr, i + 1);
     }
-    recorder.floats("train_losses", "train_losses", losses, floats(t, "train_losses"), toleranceOf(kase, "train_losses"));
-    for (const [key, got] of await weights.read()) recorder.floats("final_weights", `final/${key}`, got, floats(t, `final/${key}`), toleranceOf(kase, "final_weights"));
+    recorder.floats(
+      "train_losses",
+      "train_losses",
+      losses,
+      floats(t, "train_losses"),
+      toleranceOf(kase, "train_losses"),
+    );
+    for (const [key, got] of await weights.read())
+      recorder.floats(
+        "final_weights",
+        `final/${key}`,
+        got,
+        floats(t, `final/${key}`),
+        toleranceOf(kase, "final_weights"),
+      );
   } finally {
     step.destroy();
   }
@@ -92,7 +124,8 @@ async function merging(
 ): Promise<void> {
   const { tensors: t } = kase;
   for (const [name, values] of merged) {
-    if (t.tensors.has(`merged/${name}`)) recorder.floats("merged", `merged/${name}`, values, floats(t, `merged/${name}`), toleranceOf(kase, "merged"));
+    if (t.tensors.has(`merged/${name}`))
+      recorder.floats("merged", `merged/${name}`, values, floats(t, `merged/${name}`), toleranceOf(kase, "merged"));
     model.device.write(model.weights.get(name)!.buffer, values);
   }
   const run = await runSequences(model, batch);
@@ -102,7 +135,11 @@ async function merging(
 async function generation(kase: Case, model: BaseModel, weights: AdapterWeights, recorder: Recorder): Promise<void> {
   const { tensors: t } = kase;
   if (!t.tensors.has("gen.sequences")) return;
-  const info = kase.info.generation as { max_new_tokens: number; sequences_contain_prompt: boolean; min_top1_top2_gap: number };
+  const info = kase.info.generation as {
+    max_new_tokens: number;
+    sequences_contain_prompt: boolean;
+    min_top1_top2_gap: number;
+  };
   const { data: ids, shape } = integers(t, "gen.input_ids");
   const length = shape[1]!;
   const prompts = unpadded(ids, integers(t, "gen.attention_mask").data, length);

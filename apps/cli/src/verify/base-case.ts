@@ -27,19 +27,43 @@ export async function verifyBase(kase: Case, device: Device, recorder: Recorder)
     recorder.floats("logits", "logits", left.logits, floats(t, "logits"), logitsTolerance, real(width, mask));
     recorder.floats("loss", "loss", [left.loss], floats(t, "loss"), lossTolerance);
     for (const [name, values] of left.taps) {
-      recorder.floats("layer_out", name, values, floats(t, name), toleranceOf(kase, "layer_out"), real(t.info(name).shape.at(-1)!, mask));
+      recorder.floats(
+        "layer_out",
+        name,
+        values,
+        floats(t, name),
+        toleranceOf(kase, "layer_out"),
+        real(t.info(name).shape.at(-1)!, mask),
+      );
     }
     if (t.tensors.has("logits_with_position_ids")) {
       const positions = integers(t, "position_ids").data;
       const run = await runSequences(model, paddedBatch(shape, ids, { mask, labels, positions }));
-      recorder.floats("logits", "logits_with_position_ids", run.logits, floats(t, "logits_with_position_ids"), logitsTolerance, real(width, mask));
+      recorder.floats(
+        "logits",
+        "logits_with_position_ids",
+        run.logits,
+        floats(t, "logits_with_position_ids"),
+        logitsTolerance,
+        real(width, mask),
+      );
       recorder.floats("loss", "loss_with_position_ids", [run.loss], floats(t, "loss_with_position_ids"), lossTolerance);
     }
     if (t.tensors.has("right.logits")) {
       const rightMask = integers(t, "right.attention_mask").data;
-      const batch = paddedBatch(shape, integers(t, "right.input_ids").data, { mask: rightMask, labels: integers(t, "right.labels").data });
+      const batch = paddedBatch(shape, integers(t, "right.input_ids").data, {
+        mask: rightMask,
+        labels: integers(t, "right.labels").data,
+      });
       const run = await runSequences(model, batch);
-      recorder.floats("logits", "right.logits", run.logits, floats(t, "right.logits"), logitsTolerance, real(width, rightMask));
+      recorder.floats(
+        "logits",
+        "right.logits",
+        run.logits,
+        floats(t, "right.logits"),
+        logitsTolerance,
+        real(width, rightMask),
+      );
       recorder.floats("loss", "right.loss", [run.loss], floats(t, "right.loss"), lossTolerance);
     }
     if (t.tensors.has("nomask.logits")) {
@@ -54,7 +78,12 @@ export async function verifyBase(kase: Case, device: Device, recorder: Recorder)
   }
 }
 
-async function gradients(kase: Case, model: ReturnType<typeof loadBaseModel>, batch: ReturnType<typeof paddedBatch>, recorder: Recorder): Promise<void> {
+async function gradients(
+  kase: Case,
+  model: ReturnType<typeof loadBaseModel>,
+  batch: ReturnType<typeof paddedBatch>,
+  recorder: Recorder,
+): Promise<void> {
   const { tensors: t } = kase;
   const full = fullParameters(model.definition, model.config);
   const values = new Map<string, Float32Array>();
@@ -119,14 +148,23 @@ async function generation(kase: Case, model: ReturnType<typeof loadBaseModel>, r
       recorder.tokens("tokens", `gen.${name}.sequences`, got, want);
       if (t.tensors.has(`gen.${name}.sequences_scores`)) {
         const scores = results.flatMap((sequences) => sequences.map((s) => s.score ?? Number.NaN));
-        recorder.floats("beam scores", `gen.${name}.sequences_scores`, scores, floats(t, `gen.${name}.sequences_scores`), toleranceOf(kase, "logits"));
+        recorder.floats(
+          "beam scores",
+          `gen.${name}.sequences_scores`,
+          scores,
+          floats(t, `gen.${name}.sequences_scores`),
+          toleranceOf(kase, "logits"),
+        );
       }
     }
     for (const [i, promptIds] of prompts.entries()) {
       const name = `gen.greedy.single${i}.sequences`;
       if (!t.tensors.has(name)) continue;
       const want = integers(t, name);
-      const [results] = await generator.generate([{ promptIds, maxNewTokens: options.greedy!.max_new_tokens, eosTokenIds: [] }], undefined);
+      const [results] = await generator.generate(
+        [{ promptIds, maxNewTokens: options.greedy!.max_new_tokens, eosTokenIds: [] }],
+        undefined,
+      );
       recorder.tokens("tokens", name, Int32Array.from([...promptIds, ...results![0]!.ids]), want);
     }
     if (t.tensors.has("gen.greedy.step_logits")) await stepLogits(kase, generator, prompts, length, recorder);
@@ -136,7 +174,13 @@ async function generation(kase: Case, model: ReturnType<typeof loadBaseModel>, r
 }
 
 /** Logits of every greedy step, from the cache. */
-async function stepLogits(kase: Case, generator: Generator, prompts: readonly number[][], length: number, recorder: Recorder): Promise<void> {
+async function stepLogits(
+  kase: Case,
+  generator: Generator,
+  prompts: readonly number[][],
+  length: number,
+  recorder: Recorder,
+): Promise<void> {
   const { tensors: t } = kase;
   const want = floats(t, "gen.greedy.step_logits");
   const sequences = integers(t, "gen.greedy.sequences");
@@ -145,7 +189,10 @@ async function stepLogits(kase: Case, generator: Generator, prompts: readonly nu
   for (let row = 0; row < rows; row++) {
     const fresh = sequences.data.subarray(row * sequences.shape[1]! + length, (row + 1) * sequences.shape[1]!);
     for (let step = 0; step < steps; step++) {
-      got.set(await generator.nextLogits([...prompts[row]!, ...fresh.subarray(0, step)], undefined), (row * steps + step) * vocab);
+      got.set(
+        await generator.nextLogits([...prompts[row]!, ...fresh.subarray(0, step)], undefined),
+        (row * steps + step) * vocab,
+      );
     }
   }
   recorder.floats("logits", "gen.greedy.step_logits", got, want, toleranceOf(kase, "logits"));

@@ -1,6 +1,16 @@
 /** Training loops, schedules and logits processors. */
 import { type AdapterConfig, baseOf, bindAdapter } from "@graft/adapters";
-import { minP, noRepeatNgram, type Processor, repetitionPenalty, softmax, temperature, topK, topP, typicalP } from "@graft/core/generate";
+import {
+  minP,
+  noRepeatNgram,
+  type Processor,
+  repetitionPenalty,
+  softmax,
+  temperature,
+  topK,
+  topP,
+  typicalP,
+} from "@graft/core/generate";
 import { toFloat32 } from "@graft/core/io";
 import { loadBaseModel } from "@graft/core/models";
 import { AdapterWeights } from "@graft/core/nn";
@@ -29,9 +39,14 @@ export async function verifyTraining(kase: Case, device: Device, recorder: Recor
   const model = loadBaseModel(device, kase.baseFolder, { dtype: "f32" });
   try {
     const bound = bindAdapter(kase.info.adapter_config as AdapterConfig, baseOf(model), kase.info.id);
-    const init = new Map(bound.parameters.map(({ key }) => [key, toFloat32(t.read(`init/${key}`), t.info(`init/${key}`).dtype, key)]));
+    const init = new Map(
+      bound.parameters.map(({ key }) => [key, toFloat32(t.read(`init/${key}`), t.info(`init/${key}`).dtype, key)]),
+    );
     const weights = new AdapterWeights(device, bound, init, kase.folder);
-    const step = new TrainStep(model, weights, { optimizer: { ...adamwDefaults, weightDecay: loop.weight_decay }, maxGradNorm: loop.max_grad_norm });
+    const step = new TrainStep(model, weights, {
+      optimizer: { ...adamwDefaults, weightDecay: loop.weight_decay },
+      maxGradNorm: loop.max_grad_norm,
+    });
     const schedule = scheduleFor(loop.scheduler, { warmupSteps: loop.warmup_steps, totalSteps: loop.total_steps });
     try {
       const { shape } = integers(t, "train.input_ids");
@@ -42,21 +57,44 @@ export async function verifyTraining(kase: Case, device: Device, recorder: Recor
       for (let s = 0; s < loop.total_steps; s++) {
         const micros = Array.from({ length: loop.gradient_accumulation }, (_, i) => {
           const n = s * loop.gradient_accumulation + i;
-          return paddedBatch(shape.slice(1), at("input_ids", n), { mask: at("attention_mask", n), labels: at("labels", n) });
+          return paddedBatch(shape.slice(1), at("input_ids", n), {
+            mask: at("attention_mask", n),
+            labels: at("labels", n),
+          });
         });
         const supervised = micros.reduce((sum, m) => sum + m.supervised, 0);
         let loss = 0;
         for (const [i, micro] of micros.entries()) {
-          const lossScale = loop.loss_reduction === "token_weighted" ? 1 / supervised : 1 / micro.supervised / micros.length;
+          const lossScale =
+            loop.loss_reduction === "token_weighted" ? 1 / supervised : 1 / micro.supervised / micros.length;
           loss += await step.micro(micro, { lossScale, isFirst: i === 0, seed: 0, step: s });
         }
         losses.push(loss);
         norms.push(await step.update(loop.lr * schedule(s), s + 1));
       }
       const steps = kase.info.steps as { step_loss: number; grad_norm_before_clip: number }[];
-      recorder.floats("step_loss", "step_losses", losses, { data: steps.map((s) => s.step_loss), shape: [steps.length] }, toleranceOf(kase, "step_loss"));
-      recorder.floats("grad_norm", "grad_norms", norms, { data: steps.map((s) => s.grad_norm_before_clip), shape: [steps.length] }, toleranceOf(kase, "grad_norm"));
-      for (const [key, got] of await weights.read()) recorder.floats("final_weights", `final/${key}`, got, floats(t, `final/${key}`), toleranceOf(kase, "final_weights"));
+      recorder.floats(
+        "step_loss",
+        "step_losses",
+        losses,
+        { data: steps.map((s) => s.step_loss), shape: [steps.length] },
+        toleranceOf(kase, "step_loss"),
+      );
+      recorder.floats(
+        "grad_norm",
+        "grad_norms",
+        norms,
+        { data: steps.map((s) => s.grad_norm_before_clip), shape: [steps.length] },
+        toleranceOf(kase, "grad_norm"),
+      );
+      for (const [key, got] of await weights.read())
+        recorder.floats(
+          "final_weights",
+          `final/${key}`,
+          got,
+          floats(t, `final/${key}`),
+          toleranceOf(kase, "final_weights"),
+        );
     } finally {
       step.destroy();
       weights.destroy();
@@ -67,7 +105,9 @@ export async function verifyTraining(kase: Case, device: Device, recorder: Recor
 }
 
 /** Names of the case, in ours. */
-const scheduleNames: Readonly<Record<string, { readonly name: string; readonly cycles?: number; readonly endFactor?: number }>> = {
+const scheduleNames: Readonly<
+  Record<string, { readonly name: string; readonly cycles?: number; readonly endFactor?: number }>
+> = {
   linear_with_warmup: { name: "linear" },
   cosine_with_warmup: { name: "cosine" },
   constant_with_warmup: { name: "constant_with_warmup" },
@@ -77,7 +117,13 @@ const scheduleNames: Readonly<Record<string, { readonly name: string; readonly c
 };
 
 export async function verifyScheduler(kase: Case, _device: Device, recorder: Recorder): Promise<void> {
-  const info = kase.info as unknown as { base_lr: number; num_warmup_steps: number; num_training_steps: number; lr: Record<string, number[]>; tolerance: { rtol: number } };
+  const info = kase.info as unknown as {
+    base_lr: number;
+    num_warmup_steps: number;
+    num_training_steps: number;
+    lr: Record<string, number[]>;
+    tolerance: { rtol: number };
+  };
   for (const [name, want] of Object.entries(info.lr)) {
     const known = scheduleNames[name];
     if (!known) {
@@ -92,7 +138,13 @@ export async function verifyScheduler(kase: Case, _device: Device, recorder: Rec
       ...(endFactor === undefined ? {} : { endFactor: endFactor / info.base_lr }),
     });
     const got = want.map((_, step) => info.base_lr * schedule(step));
-    recorder.floats("lr", `lr.${name}`, got, { data: want, shape: [want.length] }, { atol: 1e-20, rtol: info.tolerance.rtol });
+    recorder.floats(
+      "lr",
+      `lr.${name}`,
+      got,
+      { data: want, shape: [want.length] },
+      { atol: 1e-20, rtol: info.tolerance.rtol },
+    );
   }
 }
 
@@ -124,12 +176,22 @@ export async function verifyLogitsProcessors(kase: Case, _device: Device, record
     const order = options.order as string[] | undefined;
     const settings: [string, number][] = order
       ? order.map((text) => [text.split(" ")[0]!, Number(text.split(" ")[1])])
-      : Object.entries(options).flatMap(([key, value]) => (make[key] && typeof value === "number" ? [[key, value] as [string, number]] : []));
+      : Object.entries(options).flatMap(([key, value]) =>
+          make[key] && typeof value === "number" ? [[key, value] as [string, number]] : [],
+        );
     const got = run(settings.map(([key, value]) => make[key]!(value)));
     recorder.floats("scores", name, got, floats(t, name), tolerance);
     if (order && t.tensors.has("probs.llm_adapters_chain")) {
-      const probabilities = Array.from({ length: rows }, (_, r) => [...softmax(got.subarray(r * vocab, (r + 1) * vocab))]).flat();
-      recorder.floats("probabilities", "probs.llm_adapters_chain", probabilities, floats(t, "probs.llm_adapters_chain"), tolerance);
+      const probabilities = Array.from({ length: rows }, (_, r) => [
+        ...softmax(got.subarray(r * vocab, (r + 1) * vocab)),
+      ]).flat();
+      recorder.floats(
+        "probabilities",
+        "probs.llm_adapters_chain",
+        probabilities,
+        floats(t, "probs.llm_adapters_chain"),
+        tolerance,
+      );
     }
   }
 }

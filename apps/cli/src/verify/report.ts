@@ -53,7 +53,8 @@ export class Recorder {
   ): void {
     this.keep(name, got, want.shape);
     const running = this.#start(quantity, describe(tolerance));
-    if (got.length !== want.data.length) return this.#fail(running, `${name}: ${got.length} values, expected ${want.data.length}`);
+    if (got.length !== want.data.length)
+      return this.#fail(running, `${name}: ${got.length} values, expected ${want.data.length}`);
     let compared = 0;
     let within = 0;
     for (let i = 0; i < got.length; i++) {
@@ -70,14 +71,25 @@ export class Recorder {
       if (error <= tolerance.atol + tolerance.rtol * Math.abs(w)) within++;
       else if (tolerance.hardAtol === undefined || error > tolerance.hardAtol) running.passed = false;
     }
-    if (tolerance.fractionRequired !== undefined && within < tolerance.fractionRequired * compared) running.passed = false;
+    if (tolerance.fractionRequired !== undefined && within < tolerance.fractionRequired * compared)
+      running.passed = false;
   }
 
   /** Compares tokens exactly. */
-  tokens(quantity: string, name: string, got: Int32Array, want: { readonly data: Int32Array; readonly shape: readonly number[] }): void {
-    this.#dump.set(name, { dtype: "I32", shape: want.data.length === got.length ? want.shape : [got.length], bytes: new Uint8Array(got.slice().buffer) });
+  tokens(
+    quantity: string,
+    name: string,
+    got: Int32Array,
+    want: { readonly data: Int32Array; readonly shape: readonly number[] },
+  ): void {
+    this.#dump.set(name, {
+      dtype: "I32",
+      shape: want.data.length === got.length ? want.shape : [got.length],
+      bytes: new Uint8Array(got.slice().buffer),
+    });
     const running = this.#start(quantity, "exact");
-    if (got.length !== want.data.length) return this.#fail(running, `${name}: ${got.length} tokens, expected ${want.data.length}`);
+    if (got.length !== want.data.length)
+      return this.#fail(running, `${name}: ${got.length} tokens, expected ${want.data.length}`);
     for (let i = 0; i < got.length; i++) {
       if (got[i] === want.data[i]) continue;
       this.#fail(running, `${name}[${i}]: ${got[i]}, expected ${want.data[i]}`);
@@ -88,7 +100,11 @@ export class Recorder {
   /** Something computed that the case has no value for. */
   keep(name: string, values: ArrayLike<number>, shape: readonly number[]): void {
     const array = Float32Array.from(values);
-    this.#dump.set(name, { dtype: "F32", shape: array.length === shape.reduce((a, b) => a * b, 1) ? shape : [array.length], bytes: new Uint8Array(array.buffer) });
+    this.#dump.set(name, {
+      dtype: "F32",
+      shape: array.length === shape.reduce((a, b) => a * b, 1) ? shape : [array.length],
+      bytes: new Uint8Array(array.buffer),
+    });
   }
 
   skip(reason: string): void {

@@ -45,12 +45,24 @@ export async function runSequences(
   const outputs = [trace.logits, trace.loss, ...names.map((name) => trace.context.taps.get(name)!)];
   const made = plan(trace.graph, outputs, model.device.capabilities);
   const resolve = (name: string) =>
-    name.startsWith("base/") ? model.weights.get(name.slice(5))!.buffer : options.adapter!.buffers.get(name.slice("adapter/0/".length))!;
+    name.startsWith("base/")
+      ? model.weights.get(name.slice(5))!.buffer
+      : options.adapter!.buffers.get(name.slice("adapter/0/".length))!;
   const program = await Program.bind(model.device, new Arena(model.device), made, resolve, "verify");
   try {
     const { ids, labels, positions, segments, supervised } = batch;
-    const [logits, loss, ...rest] = await program.run({ ids, labels, positions, segments, lossScale: Float32Array.of(1 / Math.max(1, supervised)) });
-    return { logits: logits as Float32Array, loss: loss![0]!, taps: new Map(names.map((name, i) => [name, rest[i] as Float32Array])) };
+    const [logits, loss, ...rest] = await program.run({
+      ids,
+      labels,
+      positions,
+      segments,
+      lossScale: Float32Array.of(1 / Math.max(1, supervised)),
+    });
+    return {
+      logits: logits as Float32Array,
+      loss: loss![0]!,
+      taps: new Map(names.map((name, i) => [name, rest[i] as Float32Array])),
+    };
   } finally {
     program.destroy();
   }

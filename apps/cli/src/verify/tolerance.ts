@@ -6,7 +6,9 @@ import type { Tolerance } from "./report.ts";
 const WIDENED = new Set(["logits", "loss", "grad", "layer_out", "train_losses", "final_logits", "step_loss"]);
 
 export function toleranceOf({ info }: Case, quantity: string, otherwise?: Tolerance): Tolerance {
-  const all = info.tolerance as Record<string, { atol?: number; rtol?: number; fraction_required?: number; hard_atol?: number }> | undefined;
+  const all = info.tolerance as
+    | Record<string, { atol?: number; rtol?: number; fraction_required?: number; hard_atol?: number }>
+    | undefined;
   const own = all?.[quantity];
   if (!own) {
     if (otherwise) return otherwise;
@@ -15,6 +17,8 @@ export function toleranceOf({ info }: Case, quantity: string, otherwise?: Tolera
   return {
     atol: (own.atol ?? 0) * (WIDENED.has(quantity) ? 10 : 1),
     rtol: own.rtol ?? 0,
-    ...(own.fraction_required === undefined ? {} : { fractionRequired: own.fraction_required, hardAtol: own.hard_atol ?? 0 }),
+    ...(own.fraction_required === undefined
+      ? {}
+      : { fractionRequired: own.fraction_required, hardAtol: own.hard_atol ?? 0 }),
   };
 }

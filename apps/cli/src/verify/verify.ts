@@ -27,7 +27,11 @@ export interface VerifyOptions {
 }
 
 /** Throws what a case throws when it cannot be run at all (unknown architecture or method, damaged files) unless it runs over a kit, where that is a failed case. */
-export async function* verifyCases(paths: readonly string[], device: Device, options: VerifyOptions = {}): AsyncGenerator<CaseReport> {
+export async function* verifyCases(
+  paths: readonly string[],
+  device: Device,
+  options: VerifyOptions = {},
+): AsyncGenerator<CaseReport> {
   for (const folder of paths.flatMap(caseFolders)) {
     options.signal?.throwIfAborted();
     const kase = openCase(folder);

@@ -12,5 +12,6 @@ export const transitions: Readonly<Record<JobState, readonly JobState[]>> = {
 
 /** Throws ApiError 409 on a move that the table does not have. */
 export function assertTransition(from: JobState, to: JobState): void {
-  if (!transitions[from].includes(to)) throw new ApiError(409, `a job that is ${from} cannot become ${to}`, { code: "wrong_state" });
+  if (!transitions[from].includes(to))
+    throw new ApiError(409, `a job that is ${from} cannot become ${to}`, { code: "wrong_state" });
 }

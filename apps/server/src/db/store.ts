@@ -46,7 +46,10 @@ export class Store {
   }
 
   createJob(row: Pick<JobRow, "id" | "request">, at: Date): void {
-    this.#db.insert(jobs).values({ ...row, state: "queued", error: null, createdAt: at, updatedAt: at }).run();
+    this.#db
+      .insert(jobs)
+      .values({ ...row, state: "queued", error: null, createdAt: at, updatedAt: at })
+      .run();
   }
 
   /** Throws UnknownName, or ApiError 409 for a move that is not allowed. */

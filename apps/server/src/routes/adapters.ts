@@ -5,7 +5,11 @@ import { readBody } from "../body.ts";
 import { ApiError } from "../errors.ts";
 import type { Services } from "../services.ts";
 
-const loadSchema = z.looseObject({ lora_name: z.string().min(1), lora_path: z.string().min(1), load_inplace: z.boolean().nullish() });
+const loadSchema = z.looseObject({
+  lora_name: z.string().min(1),
+  lora_path: z.string().min(1),
+  load_inplace: z.boolean().nullish(),
+});
 const unloadSchema = z.looseObject({ lora_name: z.string().min(1) });
 
 export function adapterRoutes(services: Services) {
@@ -14,9 +18,14 @@ export function adapterRoutes(services: Services) {
   return new Hono()
     .post("/v1/load_lora_adapter", async (c) => {
       const { lora_name: name, lora_path: path, load_inplace: inPlace } = await readBody(c, loadSchema);
-      if (name === services.modelName) throw new ApiError(400, `lora_name: "${name}" is the base model`, { param: "lora_name" });
+      if (name === services.modelName)
+        throw new ApiError(400, `lora_name: "${name}" is the base model`, { param: "lora_name" });
       if (isLoaded(name) && !inPlace) {
-        throw new ApiError(400, `The lora adapter '${name}' has already been loaded. If you want to load the adapter in place, set 'load_inplace' to True.`, { type: "InvalidUserInput", param: "lora_name" });
+        throw new ApiError(
+          400,
+          `The lora adapter '${name}' has already been loaded. If you want to load the adapter in place, set 'load_inplace' to True.`,
+          { type: "InvalidUserInput", param: "lora_name" },
+        );
       }
       const info = await engine.loadAdapter(name, path);
       store.putAdapter({ name, path, version: info.version, method: info.method, loadedAt: services.now() });
@@ -24,7 +33,11 @@ export function adapterRoutes(services: Services) {
     })
     .post("/v1/unload_lora_adapter", async (c) => {
       const { lora_name: name } = await readBody(c, unloadSchema);
-      if (!isLoaded(name)) throw new ApiError(404, `The lora adapter '${name}' cannot be found.`, { type: "NotFoundError", param: "lora_name" });
+      if (!isLoaded(name))
+        throw new ApiError(404, `The lora adapter '${name}' cannot be found.`, {
+          type: "NotFoundError",
+          param: "lora_name",
+        });
       await engine.unloadAdapter(name);
       store.deleteAdapter(name);
       return c.text(`Success: LoRA adapter '${name}' removed successfully.`);

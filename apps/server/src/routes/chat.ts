@@ -13,7 +13,9 @@ import type { Services } from "../services.ts";
 const part = z.looseObject({ type: z.literal("text"), text: z.string() });
 const bodySchema = z.looseObject({
   model: z.string(),
-  messages: z.array(z.looseObject({ role: z.string(), content: z.union([z.string(), z.array(part), z.null()]).optional() })).min(1),
+  messages: z
+    .array(z.looseObject({ role: z.string(), content: z.union([z.string(), z.array(part), z.null()]).optional() }))
+    .min(1),
   max_tokens: z.int().min(1).nullish(),
   max_completion_tokens: z.int().min(1).nullish(),
   logprobs: z.boolean().nullish(),
@@ -30,12 +32,21 @@ export function chatRoutes(services: Services) {
     const tokenText = (id: number | undefined) => (id === undefined ? undefined : tokenizer.tokenOf(id));
     const text = applyChatTemplate(
       tokenizer.chatTemplate,
-      body.messages.map(({ role, content }) => ({ role, content: typeof content === "string" ? content : (content ?? []).map((p) => p.text).join("") })),
-      { addGenerationPrompt: true, bosToken: tokenText(tokenizer.bosId), eosToken: tokenText(tokenizer.eosId), tools: body.tools ?? undefined },
+      body.messages.map(({ role, content }) => ({
+        role,
+        content: typeof content === "string" ? content : (content ?? []).map((p) => p.text).join(""),
+      })),
+      {
+        addGenerationPrompt: true,
+        bosToken: tokenText(tokenizer.bosId),
+        eosToken: tokenText(tokenizer.eosId),
+        tools: body.tools ?? undefined,
+      },
     );
     // A template that writes the beginning-of-sequence token itself must not get a second one.
     const promptIds = withBos(tokenizer.encode(text, { addSpecialTokens: false }), tokenizer.bosId);
-    const maxNewTokens = body.max_completion_tokens ?? body.max_tokens ?? Math.max(1, services.engine.info.maxLength - promptIds.length);
+    const maxNewTokens =
+      body.max_completion_tokens ?? body.max_tokens ?? Math.max(1, services.engine.info.maxLength - promptIds.length);
     assertFits(services, promptIds, maxNewTokens);
     const id = services.newId("chatcmpl");
     const created = Math.floor(services.now().getTime() / 1000);
@@ -53,11 +64,20 @@ export function chatRoutes(services: Services) {
       const choices = results.map((result, index) => ({
         index,
         message: { role: "assistant", content: result.text, refusal: null },
-        logprobs: body.logprobs ? { content: result.logprobs.map((entry) => describe(services, entry)), refusal: null } : null,
+        logprobs: body.logprobs
+          ? { content: result.logprobs.map((entry) => describe(services, entry)), refusal: null }
+          : null,
         finish_reason: result.finishReason,
       }));
       const completion = results.reduce((sum, result) => sum + result.ids.length, 0);
-      return c.json({ id, object: "chat.completion", created, model: body.model, choices, usage: usageOf(promptIds.length, completion) });
+      return c.json({
+        id,
+        object: "chat.completion",
+        created,
+        model: body.model,
+        choices,
+        usage: usageOf(promptIds.length, completion),
+      });
     }
     const head = { id, object: "chat.completion.chunk", created, model: body.model };
     return streamSSE(c, async (stream) => {
@@ -69,11 +89,17 @@ export function chatRoutes(services: Services) {
         for await (const { index, event } of merge(services, requests, signal)) {
           if (event.type === "prompt") continue;
           if (event.type === "token") completion++;
-          const logprobs = event.type === "token" && event.logprob ? { content: [describe(services, event.logprob)], refusal: null } : null;
+          const logprobs =
+            event.type === "token" && event.logprob
+              ? { content: [describe(services, event.logprob)], refusal: null }
+              : null;
           if (event.text !== "" || logprobs) await send(index, { content: event.text }, null, logprobs);
           if (event.type === "finish") await send(index, {}, event.reason);
         }
-        if (body.stream_options?.include_usage) await stream.writeSSE({ data: JSON.stringify({ ...head, choices: [], usage: usageOf(promptIds.length, completion) }) });
+        if (body.stream_options?.include_usage)
+          await stream.writeSSE({
+            data: JSON.stringify({ ...head, choices: [], usage: usageOf(promptIds.length, completion) }),
+          });
         await stream.writeSSE({ data: "[DONE]" });
       } catch (error) {
         await stream.writeSSE({ data: JSON.stringify(errorBody(error)) });

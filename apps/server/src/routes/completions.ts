@@ -33,7 +33,10 @@ export function completionRoutes(services: Services) {
       const results = await Promise.all(requests.map((request) => gather(services, request, signal)));
       const choices = results.map((result, index) => choiceOf(services, requests[index]!, result, index, body));
       const prompts = new Set(requests.map((request) => request.promptIds));
-      const usage = usageOf([...prompts].reduce((sum, ids) => sum + ids.length, 0), results.reduce((sum, r) => sum + r.ids.length, 0));
+      const usage = usageOf(
+        [...prompts].reduce((sum, ids) => sum + ids.length, 0),
+        results.reduce((sum, r) => sum + r.ids.length, 0),
+      );
       return c.json({ ...head, choices, usage });
     }
     return streamSSE(c, async (stream) => {
@@ -45,7 +48,9 @@ export function completionRoutes(services: Services) {
           const finish_reason = event.type === "finish" ? event.reason : null;
           if (event.type === "token" && event.text === "" && !event.logprob) continue;
           const logprobs = event.type === "token" && event.logprob ? logprobsOf(services, [event.logprob], 0) : null;
-          await stream.writeSSE({ data: JSON.stringify({ ...head, choices: [{ index, text: event.text, logprobs, finish_reason }] }) });
+          await stream.writeSSE({
+            data: JSON.stringify({ ...head, choices: [{ index, text: event.text, logprobs, finish_reason }] }),
+          });
         }
         if (body.stream_options?.include_usage) {
           const prompt = requests.reduce((sum, request) => sum + request.promptIds.length, 0);
@@ -84,7 +89,9 @@ function promptsOf(services: Services, prompt: Body["prompt"]): number[][] {
 
 function choiceOf(services: Services, request: EngineRequest, result: ChoiceResult, index: number, body: Body) {
   const echoed = body.echo ? services.tokenizer.decode(request.promptIds) : "";
-  const prompt = body.echo ? (result.promptLogprobs ?? []).map((entry, i) => entry ?? { id: request.promptIds[i]!, logprob: null, top: [] }) : [];
+  const prompt = body.echo
+    ? (result.promptLogprobs ?? []).map((entry, i) => entry ?? { id: request.promptIds[i]!, logprob: null, top: [] })
+    : [];
   const wantsLogprobs = body.logprobs !== null && body.logprobs !== undefined;
   return {
     index,
@@ -94,7 +101,11 @@ function choiceOf(services: Services, request: EngineRequest, result: ChoiceResu
   };
 }
 
-function logprobsOf(services: Services, entries: readonly (Omit<TokenLogprob, "logprob"> & { logprob: number | null })[], begin: number) {
+function logprobsOf(
+  services: Services,
+  entries: readonly (Omit<TokenLogprob, "logprob"> & { logprob: number | null })[],
+  begin: number,
+) {
   const name = (id: number) => services.tokenizer.decode([id], { skipSpecialTokens: false });
   let offset = begin;
   const tokens = entries.map((entry) => name(entry.id));
@@ -106,7 +117,9 @@ function logprobsOf(services: Services, entries: readonly (Omit<TokenLogprob, "l
   return {
     tokens,
     token_logprobs: entries.map((entry) => entry.logprob),
-    top_logprobs: entries.map((entry) => (entry.logprob === null ? null : Object.fromEntries(entry.top.map((t) => [name(t.id), t.logprob])))),
+    top_logprobs: entries.map((entry) =>
+      entry.logprob === null ? null : Object.fromEntries(entry.top.map((t) => [name(t.id), t.logprob])),
+    ),
     text_offset: offsets,
   };
 }

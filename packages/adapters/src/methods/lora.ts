@@ -54,7 +54,9 @@ export const lora = defineMethod<LoraConfig>({
   config: loraConfig as z.ZodType<LoraConfig>,
   bind(config, base, where) {
     if (config.enable_lora) {
-      throw new ConfigError(`${where}: enable_lora (the fork's fused projections) needs a fused query-key-value weight, ${base.modelType} has none`);
+      throw new ConfigError(
+        `${where}: enable_lora (the fork's fused projections) needs a fused query-key-value weight, ${base.modelType} has none`,
+      );
     }
     const sites = loraSites(config, base, where);
     const saved = savedModules(config, base, where);
@@ -65,7 +67,8 @@ export const lora = defineMethod<LoraConfig>({
 function loraSites(config: LoraConfig, base: Base, where: string): LoraSite[] {
   const targetModules = config.target_modules ?? defaultTargets[base.modelType];
   if (!targetModules) throw new ConfigError(`${where}: target_modules is not set and ${base.modelType} has no default`);
-  const many = <T>(value: T | T[] | null | undefined): T[] | undefined => (value === null || value === undefined ? undefined : Array.isArray(value) ? value : [value]);
+  const many = <T>(value: T | T[] | null | undefined): T[] | undefined =>
+    value === null || value === undefined ? undefined : Array.isArray(value) ? value : [value];
   const rules = {
     targetModules,
     excludeModules: config.exclude_modules ?? undefined,
@@ -78,7 +81,8 @@ function loraSites(config: LoraConfig, base: Base, where: string): LoraSite[] {
     const r = patternValue(config.rank_pattern ?? {}, site.name, config.r, where);
     const alpha = patternValue(config.alpha_pattern ?? {}, site.name, config.lora_alpha, where);
     const key = `base_model.model.${site.name}`;
-    if (site.kind === "embedding" && config.use_dora) throw new ConfigError(`${where}: use_dora on the embedding ${site.name} is not supported`);
+    if (site.kind === "embedding" && config.use_dora)
+      throw new ConfigError(`${where}: use_dora on the embedding ${site.name} is not supported`);
     return {
       site,
       r,
@@ -86,7 +90,11 @@ function loraSites(config: LoraConfig, base: Base, where: string): LoraSite[] {
       keys:
         site.kind === "embedding"
           ? { a: `${key}.lora_embedding_A`, b: `${key}.lora_embedding_B`, magnitude: undefined }
-          : { a: `${key}.lora_A.weight`, b: `${key}.lora_B.weight`, magnitude: config.use_dora ? `${key}.lora_magnitude_vector` : undefined },
+          : {
+              a: `${key}.lora_A.weight`,
+              b: `${key}.lora_B.weight`,
+              magnitude: config.use_dora ? `${key}.lora_magnitude_vector` : undefined,
+            },
     };
   });
 }
@@ -101,34 +109,55 @@ function savedModules(config: LoraConfig, base: Base, where: string): Map<string
   };
   for (const name of config.modules_to_save ?? []) {
     const modules = base.sites.map((s) => s.name).filter((module) => module === name || module.endsWith(`.${name}`));
-    if (!modules.map(take).includes(true)) throw new ConfigError(`${where}: modules_to_save names "${name}", which is no module with weights of its own`);
+    if (!modules.map(take).includes(true))
+      throw new ConfigError(`${where}: modules_to_save names "${name}", which is no module with weights of its own`);
   }
   return saved;
 }
 
-function bound(config: LoraConfig, base: Base, sites: readonly LoraSite[], saved: ReadonlyMap<string, string>, where: string): BoundMethod {
+function bound(
+  config: LoraConfig,
+  base: Base,
+  sites: readonly LoraSite[],
+  saved: ReadonlyMap<string, string>,
+  where: string,
+): BoundMethod {
   const bySite = new Map(sites.map((s) => [s.site.name, s]));
   const biases = new Map<string, string>();
   if (config.bias !== "none") {
     for (const site of base.sites) {
       const isTrained = config.bias === "all" || bySite.has(site.name);
-      if (site.kind === "linear" && site.hasBias && isTrained) biases.set(`${site.name}.bias`, `base_model.model.${site.name}.bias`);
+      if (site.kind === "linear" && site.hasBias && isTrained)
+        biases.set(`${site.name}.bias`, `base_model.model.${site.name}.bias`);
     }
   }
   const replaced = new Map([...saved, ...biases]);
   const parameters: AdapterParameter[] = [
     ...sites.flatMap(({ site, r, keys }) => {
-      const [aShape, bShape] = site.kind === "embedding" ? [[r, site.rows], [site.columns, r]] : [[r, site.inDim], [site.outDim, r]];
+      const [aShape, bShape] =
+        site.kind === "embedding"
+          ? [
+              [r, site.rows],
+              [site.columns, r],
+            ]
+          : [
+              [r, site.inDim],
+              [site.outDim, r],
+            ];
       return [
         { key: keys.a, shape: aShape!, trainable: true },
         { key: keys.b, shape: bShape!, trainable: true },
-        ...(keys.magnitude && site.kind === "linear" ? [{ key: keys.magnitude, shape: [site.outDim], trainable: true }] : []),
+        ...(keys.magnitude && site.kind === "linear"
+          ? [{ key: keys.magnitude, shape: [site.outDim], trainable: true }]
+          : []),
       ];
     }),
     ...[...replaced].map(([name, key]) => ({ key, shape: base.shapeOf(name)!, trainable: true })),
   ];
   const savedBase = sites.flatMap(({ site }) =>
-    site.kind === "embedding" ? [{ key: `base_model.model.${site.name}.base_layer.weight`, parameter: `${site.name}.weight` }] : [],
+    site.kind === "embedding"
+      ? [{ key: `base_model.model.${site.name}.base_layer.weight`, parameter: `${site.name}.weight` }]
+      : [],
   );
   return {
     method: "lora",
@@ -147,7 +176,8 @@ function loraHooks(
   parameter: (key: string) => Tensor,
   seed: Tensor | undefined,
 ): Hooks {
-  const drop = (x: Tensor, name: string) => (seed ? dropout(x, seed, { p: config.lora_dropout, stream: hashText(name) }) : x);
+  const drop = (x: Tensor, name: string) =>
+    seed ? dropout(x, seed, { p: config.lora_dropout, stream: hashText(name) }) : x;
   return {
     parameter(name) {
       const key = replaced.get(name);
@@ -160,7 +190,17 @@ function loraHooks(
       const dropped = drop(x, site.name);
       const low = matmul(dropped, a, { transB: true }); // [tokens, r]
       if (!own.keys.magnitude) return add(f(x), matmul(low, b, { transB: true, scale: own.scaling }));
-      return doraOutput(site, { x, dropped, f, weight, low, a, b, magnitude: parameter(own.keys.magnitude), scaling: own.scaling });
+      return doraOutput(site, {
+        x,
+        dropped,
+        f,
+        weight,
+        low,
+        a,
+        b,
+        magnitude: parameter(own.keys.magnitude),
+        scaling: own.scaling,
+      });
     },
     embedding(site, ids, f) {
       const own = bySite.get(site.name);
@@ -185,7 +225,8 @@ interface DoraCall {
 
 /** m / |W + s B A| (W x + s B A x) + bias, the norm a constant to the gradient (DoRA, section 4.3). With dropout the part beyond f(x) sees the dropped x, as in PEFT. */
 function doraOutput(site: LinearSite, d: DoraCall): Tensor {
-  if (site.fanInFanOut) throw new ConfigError(`use_dora on ${site.name}: weights stored [in, out] are not supported yet`);
+  if (site.fanInFanOut)
+    throw new ConfigError(`use_dora on ${site.name}: weights stored [in, out] are not supported yet`);
   const change = matmul(d.b, d.a, { scale: d.scaling }); // [out, in]
   const factor = mul(d.magnitude, inverseRowNorm(d.weight, change)); // [out]
   const low = matmul(d.low, d.b, { transB: true, scale: d.scaling }); // [tokens, out]
@@ -205,7 +246,8 @@ async function initialise(
   for (const { site, r, keys } of sites) {
     const normal = (count: number, std: number) => Float32Array.from({ length: count }, () => std * random.normal());
     // nn.Linear's default, Kaiming uniform with a = sqrt(5): U(-1/sqrt(fan in), 1/sqrt(fan in)).
-    const uniform = (count: number, fanIn: number) => Float32Array.from({ length: count }, () => (2 * random.uniform() - 1) / Math.sqrt(fanIn));
+    const uniform = (count: number, fanIn: number) =>
+      Float32Array.from({ length: count }, () => (2 * random.uniform() - 1) / Math.sqrt(fanIn));
     if (site.kind === "embedding") {
       values.set(keys.a, new Float32Array(r * site.rows));
       values.set(keys.b, normal(site.columns * r, 1));
@@ -214,7 +256,11 @@ async function initialise(
     const { init_lora_weights: init } = config;
     values.set(keys.a, init === "gaussian" ? normal(r * site.inDim, 1 / r) : uniform(r * site.inDim, site.inDim));
     values.set(keys.b, init === false ? uniform(site.outDim * r, r) : new Float32Array(site.outDim * r));
-    if (keys.magnitude) values.set(keys.magnitude, rowNorms(await changedWeight(base, { site, r, scaling: 0, keys }, values), site.outDim));
+    if (keys.magnitude)
+      values.set(
+        keys.magnitude,
+        rowNorms(await changedWeight(base, { site, r, scaling: 0, keys }, values), site.outDim),
+      );
   }
   for (const [name, key] of replaced) values.set(key, await base.read(name));
   return values;
@@ -247,7 +293,11 @@ async function mergeLora(
 }
 
 /** W + s B A in double precision, in the layout the base stores. */
-async function changedWeight(base: Base, own: LoraSite, values: ReadonlyMap<string, Float32Array>): Promise<Float64Array> {
+async function changedWeight(
+  base: Base,
+  own: LoraSite,
+  values: ReadonlyMap<string, Float32Array>,
+): Promise<Float64Array> {
   const { site, r, scaling, keys } = own;
   const weight = Float64Array.from(await base.read(`${site.name}.weight`));
   if (scaling === 0) return weight;
@@ -258,7 +308,8 @@ async function changedWeight(base: Base, own: LoraSite, values: ReadonlyMap<stri
   for (let row = 0; row < rows; row++) {
     for (let c = 0; c < columns; c++) {
       let sum = 0;
-      for (let k = 0; k < r; k++) sum += site.kind === "embedding" ? b[c * r + k]! * a[k * rows + row]! : b[row * r + k]! * a[k * columns + c]!;
+      for (let k = 0; k < r; k++)
+        sum += site.kind === "embedding" ? b[c * r + k]! * a[k * rows + row]! : b[row * r + k]! * a[k * columns + c]!;
       const at = isTransposed ? c * rows + row : row * columns + c;
       weight[at] = weight[at]! + scaling * sum;
     }

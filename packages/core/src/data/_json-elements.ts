@@ -73,6 +73,8 @@ function elementEnd(text: string, begin: number): number {
       case "]":
       case "}":
         if (depth-- === 0) return i;
+        break;
+      default:
     }
   }
   return text.length;

@@ -46,11 +46,14 @@ export function createBatches(examples: readonly Example[], options: BatchesOpti
   const { batchSize, seed, shuffle = true, groupByLength = false, groupSize = batchSize, packLength } = options;
   const { padSide = "left", padId = 0, padToMultipleOf = 8 } = options;
   for (const [name, value] of Object.entries({ batchSize, groupSize, padToMultipleOf, packLength: packLength ?? 1 })) {
-    if (!(Number.isInteger(value) && value >= 1)) throw new ConfigError(`${name} must be a positive integer, got ${value}`);
+    if (!(Number.isInteger(value) && value >= 1))
+      throw new ConfigError(`${name} must be a positive integer, got ${value}`);
   }
   if (examples.length === 0) throw new ConfigError("there are no examples to make batches of");
   if (groupByLength && packLength !== undefined) {
-    throw new ConfigError("group_by_length and packing exclude each other: packed rows all have nearly the same length");
+    throw new ConfigError(
+      "group_by_length and packing exclude each other: packed rows all have nearly the same length",
+    );
   }
   const lengths = examples.map(({ ids }) => ids.length);
   // Packs are made once, so that every epoch has the same number of steps; their order is what changes.
@@ -89,7 +92,17 @@ export function createBatches(examples: readonly Example[], options: BatchesOpti
   return {
     batchesPerEpoch,
     tokensPerEpoch: lengths.reduce((sum, length) => sum + length, 0),
-    fingerprint: fingerprint(examples, [batchSize, seed, shuffle, groupByLength, groupSize, packLength, padSide, padId, padToMultipleOf]),
+    fingerprint: fingerprint(examples, [
+      batchSize,
+      seed,
+      shuffle,
+      groupByLength,
+      groupSize,
+      packLength,
+      padSide,
+      padId,
+      padToMultipleOf,
+    ]),
     at,
     rowsAt,
     *from(start) {
@@ -97,7 +110,9 @@ export function createBatches(examples: readonly Example[], options: BatchesOpti
       for (;;) {
         const batch = at(position);
         const isLast = position.index + 1 === batchesPerEpoch;
-        const next = isLast ? { epoch: position.epoch + 1, index: 0 } : { epoch: position.epoch, index: position.index + 1 };
+        const next = isLast
+          ? { epoch: position.epoch + 1, index: 0 }
+          : { epoch: position.epoch, index: position.index + 1 };
         yield { position, next, batch };
         position = next;
       }

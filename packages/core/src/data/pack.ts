@@ -14,7 +14,9 @@ export function packExamples(lengths: readonly number[], capacity: number): numb
   for (const example of order) {
     const tokens = lengths[example]!;
     if (tokens > capacity) {
-      throw new DataError(`example ${example} has ${tokens} tokens, a packed row holds ${capacity}; lower cutoff_len or pack longer rows`);
+      throw new DataError(
+        `example ${example} has ${tokens} tokens, a packed row holds ${capacity}; lower cutoff_len or pack longer rows`,
+      );
     }
     let room = tokens;
     while (room <= capacity && byRoom[room]!.length === 0) room++;

@@ -12,7 +12,10 @@ export interface PromptTemplate {
 }
 
 /** The text to train on: the prompt, and the output if there is one. */
-export function trainingText(template: PromptTemplate, row: { instruction: string; input: string; output: string }): string {
+export function trainingText(
+  template: PromptTemplate,
+  row: { instruction: string; input: string; output: string },
+): string {
   return template.prompt(row) + (row.output === "" ? "" : template.separator + row.output);
 }
 
@@ -27,7 +30,13 @@ const INDENT = " ".repeat(16);
 /** The layout that finetune.py and evaluate.py share. They differ in blanks that nobody sees and every tokenizer does. */
 function indented(opening: { withInput: string; without: string }, gap: string): PromptTemplate["prompt"] {
   return ({ instruction, input }) => {
-    const lines = [input ? opening.withInput : opening.without, "", `${INDENT}### Instruction:`, INDENT + instruction, gap];
+    const lines = [
+      input ? opening.withInput : opening.without,
+      "",
+      `${INDENT}### Instruction:`,
+      INDENT + instruction,
+      gap,
+    ];
     if (input) lines.push(`${INDENT}### Input:`, INDENT + input, gap);
     lines.push(INDENT + RESPONSE, INDENT);
     return lines.join("\n");

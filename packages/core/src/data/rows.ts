@@ -65,7 +65,9 @@ async function readText(path: string): Promise<string> {
 
 function parseRow(value: unknown, where: string, required: readonly ("output" | "answer")[]): Row {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new DataError(`${where} must be an object with the fields instruction and ${required.join(", ")}, got ${describe(value)}`);
+    throw new DataError(
+      `${where} must be an object with the fields instruction and ${required.join(", ")}, got ${describe(value)}`,
+    );
   }
   // JSON.parse gives plain objects, and every field is checked below.
   const { instruction, input, output, answer, ...extra } = value as Record<string, unknown>;

@@ -15,14 +15,22 @@ export function shuffledOrder(count: number, seed: number, epoch: number): numbe
  * falling length, the longest item first of all so that running out of memory shows at once. transformers' get_length_grouped_indices
  * with our own shuffle. `groupSize` is the examples per optimizer step.
  */
-export function lengthGroupedOrder(lengths: readonly number[], groupSize: number, seed: number, epoch: number): number[] {
+export function lengthGroupedOrder(
+  lengths: readonly number[],
+  groupSize: number,
+  seed: number,
+  epoch: number,
+): number[] {
   const order = shuffledOrder(lengths.length, seed, epoch);
   const megabatch = groupSize * Math.max(1, Math.min(Math.floor(lengths.length / (groupSize * 4)), 50));
   const megabatches: number[][] = [];
   for (let at = 0; at < order.length; at += megabatch) {
     megabatches.push(order.slice(at, at + megabatch).toSorted((a, b) => lengths[b]! - lengths[a]!));
   }
-  const longest = megabatches.reduce((best, m) => (lengths[m[0]!]! > lengths[best[0]!]! ? m : best), megabatches[0] ?? []);
+  const longest = megabatches.reduce(
+    (best, m) => (lengths[m[0]!]! > lengths[best[0]!]! ? m : best),
+    megabatches[0] ?? [],
+  );
   const first = megabatches[0];
   if (first) [first[0], longest[0]] = [longest[0]!, first[0]!];
   return megabatches.flat();
@@ -32,7 +40,11 @@ export function lengthGroupedOrder(lengths: readonly number[], groupSize: number
  * Splits rows into training and validation. `valSetSize`: rows, or a fraction when below 1; 0 holds nothing out. Both parts keep the file's order.
  * Throws ConfigError if nothing would be left to train on.
  */
-export function splitValidation<T>(rows: readonly T[], valSetSize: number, seed: number): { train: T[]; validation: T[] } {
+export function splitValidation<T>(
+  rows: readonly T[],
+  valSetSize: number,
+  seed: number,
+): { train: T[]; validation: T[] } {
   const held = valSetSize < 1 ? Math.round(valSetSize * rows.length) : valSetSize;
   if (!(Number.isInteger(held) && held >= 0)) {
     throw new ConfigError(`val_set_size must be a whole number of rows or a fraction below 1, got ${valSetSize}`);

@@ -40,13 +40,18 @@ export interface TokenizedRows {
  * prompt alone has tokens; a tokenizer that merges the prompt's last blanks with the response blurs that border, here as in finetune.py.
  * Throws ConfigError if the tokenizer has no EOS, or cutoffLen is no positive integer; DataError if no row has a label left.
  */
-export function tokenizeRows(rows: readonly Row[], tokenizer: ExampleTokenizer, options: TokenizeOptions): TokenizedRows {
+export function tokenizeRows(
+  rows: readonly Row[],
+  tokenizer: ExampleTokenizer,
+  options: TokenizeOptions,
+): TokenizedRows {
   const { template, cutoffLen, trainOnInputs } = options;
   if (!(Number.isInteger(cutoffLen) && cutoffLen >= 1)) {
     throw new ConfigError(`cutoff_len must be a positive integer, got ${cutoffLen}`);
   }
   const eosId = tokenizer.eosId;
-  if (eosId === undefined) throw new ConfigError("the tokenizer has no end-of-sequence token; training needs one to end responses with");
+  if (eosId === undefined)
+    throw new ConfigError("the tokenizer has no end-of-sequence token; training needs one to end responses with");
   let truncated = 0;
   let unsupervised = 0;
   const examples = rows.map((row) => {
@@ -61,13 +66,19 @@ export function tokenizeRows(rows: readonly Row[], tokenizer: ExampleTokenizer, 
     return { ids: Int32Array.from(ids), labels };
   });
   if (rows.length > 0 && unsupervised === rows.length) {
-    throw new DataError(`none of the ${rows.length} rows has a token left to train on: every prompt fills cutoff_len ${cutoffLen}; raise it`);
+    throw new DataError(
+      `none of the ${rows.length} rows has a token left to train on: every prompt fills cutoff_len ${cutoffLen}; raise it`,
+    );
   }
   return { examples, truncated, unsupervised };
 }
 
 /** Encodes with special tokens and cuts as transformers' truncation does: the text gets shorter, the special tokens around it stay. */
-function encodeTruncated(text: string, tokenizer: ExampleTokenizer, limit: number): { ids: readonly number[]; wasCut: boolean } {
+function encodeTruncated(
+  text: string,
+  tokenizer: ExampleTokenizer,
+  limit: number,
+): { ids: readonly number[]; wasCut: boolean } {
   const full = tokenizer.encode(text, { addSpecialTokens: true });
   if (full.length <= limit) return { ids: full, wasCut: false };
   const plain = tokenizer.encode(text, { addSpecialTokens: false });

@@ -63,7 +63,7 @@ export class AdapterBank {
   }
 
   async clear(): Promise<void> {
-    for (const name of [...this.#byName.keys()]) await this.remove(name);
+    for (const name of this.#byName.keys()) await this.remove(name);
   }
 
   #entry(name: string) {

@@ -1,11 +1,28 @@
 /** The engine on a device: one loop that asks the scheduler what runs next, runs it, and hands out what came of it. */
 import { DataError } from "../errors/index.ts";
-import { argmax, logSoftmax, PageAllocator, PagedForward, type Processor, processorsFor, type Row, sample } from "../generate/index.ts";
+import {
+  argmax,
+  logSoftmax,
+  PageAllocator,
+  PagedForward,
+  type Processor,
+  processorsFor,
+  type Row,
+  sample,
+} from "../generate/index.ts";
 import type { BaseModel } from "../models/index.ts";
 import { Random } from "../random/index.ts";
 import type { Tokenizer } from "../text/index.ts";
 import { AdapterBank, type OpenedAdapter, type Version } from "./adapter-bank.ts";
-import type { AdapterInfo, Engine, EngineEvent, EngineInfo, EngineRequest, EngineStats, TokenLogprob } from "./engine.ts";
+import type {
+  AdapterInfo,
+  Engine,
+  EngineEvent,
+  EngineInfo,
+  EngineRequest,
+  EngineStats,
+  TokenLogprob,
+} from "./engine.ts";
 import { Scheduler } from "./scheduler.ts";
 import { TextStream } from "./text-stream.ts";
 
@@ -46,7 +63,6 @@ export function createEngine(options: LiveEngineOptions): Engine {
 
 class LiveEngine implements Engine {
   readonly info: EngineInfo;
-  #model: BaseModel;
   #tokenizer: Tokenizer;
   #openAdapter: LiveEngineOptions["openAdapter"];
   #forward: PagedForward;
@@ -63,8 +79,15 @@ class LiveEngine implements Engine {
   /** Freeing touches programs, so it waits for the pass that is running. */
   #pass: Promise<unknown> = Promise.resolve();
 
-  constructor({ model, tokenizer, openAdapter, maxSequences = 32, pageSize = 16, maxRows = 256, pages }: LiveEngineOptions) {
-    this.#model = model;
+  constructor({
+    model,
+    tokenizer,
+    openAdapter,
+    maxSequences = 32,
+    pageSize = 16,
+    maxRows = 256,
+    pages,
+  }: LiveEngineOptions) {
     this.#tokenizer = tokenizer;
     this.#openAdapter = openAdapter;
     this.#maxSequences = maxSequences;
@@ -80,7 +103,9 @@ class LiveEngine implements Engine {
     const slotBytes = 4 * config.kvHeads * config.headDim;
     const perBinding = Math.floor(device.capabilities.limits.maxStorageBufferBindingSize / (slotBytes * pageSize));
     const wanted = maxSequences * Math.ceil(config.maxLength / pageSize);
-    const total = pages ?? Math.max(1, Math.min(wanted, perBinding, Math.floor(2 ** 30 / (2 * config.layers * slotBytes * pageSize))));
+    const total =
+      pages ??
+      Math.max(1, Math.min(wanted, perBinding, Math.floor(2 ** 30 / (2 * config.layers * slotBytes * pageSize))));
     this.#pages = new PageAllocator(total);
     this.#forward = new PagedForward(model, { pages: total, pageSize, maxSequences, maxRows });
     this.#scheduler = new Scheduler({ maxRows, maxSequences });
@@ -160,9 +185,12 @@ class LiveEngine implements Engine {
     const bad = promptIds.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
     if (bad !== undefined) throw new DataError(`the prompt has the id ${bad}, the vocabulary has ${vocabSize}`);
     if (promptIds.length + maxNewTokens > maxLength) {
-      throw new DataError(`the prompt has ${promptIds.length} tokens and asks for ${maxNewTokens} more; the model holds ${maxLength}`);
+      throw new DataError(
+        `the prompt has ${promptIds.length} tokens and asks for ${maxNewTokens} more; the model holds ${maxLength}`,
+      );
     }
-    if (this.#pagesFor(promptIds.length + maxNewTokens) > this.#pages.total) throw new DataError(`the request needs more than the ${this.#pages.total} pages of the cache`);
+    if (this.#pagesFor(promptIds.length + maxNewTokens) > this.#pages.total)
+      throw new DataError(`the request needs more than the ${this.#pages.total} pages of the cache`);
     if ((numBeams ?? 1) > 1) throw new DataError("beam search is not served; use graft generate --num-beams");
   }
 
@@ -250,7 +278,8 @@ class LiveEngine implements Engine {
     for (const [i, { job, position }] of readers.entries()) {
       if (job.isOver) continue;
       const own = logits.subarray(i * vocabSize, (i + 1) * vocabSize);
-      if (position < job.request.promptIds.length - 1) job.promptLogprobs.push(tokenLogprob(own, job.ids[position + 1]!, job.request.logprobs ?? 0));
+      if (position < job.request.promptIds.length - 1)
+        job.promptLogprobs.push(tokenLogprob(own, job.ids[position + 1]!, job.request.logprobs ?? 0));
       else this.#extend(job, own);
     }
   }
@@ -289,7 +318,12 @@ class LiveEngine implements Engine {
         if (version) await this.#bank.release(version);
         this.#wakeLoop();
       });
-    job.events.push({ type: "finish", reason, text: job.text.flush(), ...(version ? { adapterVersion: version.id } : {}) });
+    job.events.push({
+      type: "finish",
+      reason,
+      text: job.text.flush(),
+      ...(version ? { adapterVersion: version.id } : {}),
+    });
     job.wake();
     this.#wakeLoop();
   }

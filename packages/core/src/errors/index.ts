@@ -25,4 +25,9 @@ export class UnknownName extends Error {
   override name = "UnknownName";
 }
 
+/** A model that could not be fetched from the hub, and is not in the cache. */
+export class DownloadError extends Error {
+  override name = "DownloadError";
+}
+
 export { nearNames, suggest } from "./suggest.ts";

@@ -33,7 +33,11 @@ export class BeamSearch {
   constructor(options: BeamOptions) {
     this.#options = options;
     // All beams begin alike: only the first may win, or all would stay equal.
-    this.running = Array.from({ length: options.beams }, (_, i) => ({ ids: [], logprob: i === 0 ? 0 : NEVER, parent: i }));
+    this.running = Array.from({ length: options.beams }, (_, i) => ({
+      ids: [],
+      logprob: i === 0 ? 0 : NEVER,
+      parent: i,
+    }));
   }
 
   /** One step. logprobs: of the next token for each running beam, in their order. */
@@ -43,7 +47,11 @@ export class BeamSearch {
     const width = Math.max(2, 1 + eosTokenIds.size) * beams;
     const candidates = topCandidates(this.running, logprobs, width);
     const ends = (c: Candidate): boolean => eosTokenIds.has(c.id) || length >= maxNewTokens;
-    const toBeam = (c: Candidate): Beam => ({ ids: [...this.running[c.parent]!.ids, c.id], logprob: c.logprob, parent: c.parent });
+    const toBeam = (c: Candidate): Beam => ({
+      ids: [...this.running[c.parent]!.ids, c.id],
+      logprob: c.logprob,
+      parent: c.parent,
+    });
 
     // Only the best `beams` candidates may finish; with early stopping none does once enough have.
     const isFull = this.#finished.length >= beams && earlyStopping;
@@ -54,7 +62,10 @@ export class BeamSearch {
           .filter(ends)
           .map((c) => ({ ids: toBeam(c).ids, score: c.logprob / length ** lengthPenalty }));
     this.#finished = [...this.#finished, ...finishedNow].toSorted((a, b) => b.score - a.score).slice(0, beams);
-    this.running = candidates.filter((c) => !ends(c)).slice(0, beams).map(toBeam);
+    this.running = candidates
+      .filter((c) => !ends(c))
+      .slice(0, beams)
+      .map(toBeam);
     this.isDone = this.running.length < beams || length >= maxNewTokens || !this.#canImprove(length);
   }
 

@@ -57,7 +57,9 @@ export class Generator {
     const maxSequences = options.maxSequences ?? 16;
     const { kvHeads, headDim, layers, maxLength } = model.config;
     const pageBytes = 2 * 4 * layers * kvHeads * headDim * pageSize;
-    const perBinding = Math.floor(model.device.capabilities.limits.maxStorageBufferBindingSize / (4 * kvHeads * headDim * pageSize));
+    const perBinding = Math.floor(
+      model.device.capabilities.limits.maxStorageBufferBindingSize / (4 * kvHeads * headDim * pageSize),
+    );
     const wanted = maxSequences * Math.ceil(maxLength / pageSize);
     const pages = options.pages ?? Math.max(1, Math.min(wanted, perBinding, Math.floor(2 ** 30 / pageBytes)));
     this.#pages = new PageAllocator(pages);
@@ -72,7 +74,10 @@ export class Generator {
   async generate(
     requests: readonly IdsRequest[],
     adapter: AdapterWeights | undefined,
-    options: { readonly signal?: AbortSignal | undefined; readonly onResult?: ((index: number, result: IdsSequence[]) => void) | undefined } = {},
+    options: {
+      readonly signal?: AbortSignal | undefined;
+      readonly onResult?: ((index: number, result: IdsSequence[]) => void) | undefined;
+    } = {},
   ): Promise<IdsSequence[][]> {
     for (const [i, request] of requests.entries()) this.#check(request, i);
     const results: IdsSequence[][] = requests.map(() => []);
@@ -93,7 +98,11 @@ export class Generator {
   async score(
     sequences: readonly (readonly number[])[],
     adapter: AdapterWeights | undefined,
-    options: { readonly signal?: AbortSignal | undefined; readonly onResult?: ((index: number) => void) | undefined; readonly from?: readonly number[] } = {},
+    options: {
+      readonly signal?: AbortSignal | undefined;
+      readonly onResult?: ((index: number) => void) | undefined;
+      readonly from?: readonly number[];
+    } = {},
   ): Promise<{ logprobs: number[]; isGreedy: boolean[] }[]> {
     const { vocabSize } = this.model.config;
     const results: { logprobs: number[]; isGreedy: boolean[] }[] = [];
@@ -107,9 +116,17 @@ export class Generator {
         this.#grow(pages, ids.length);
         for (let begin = 0; begin < ids.length - 1; begin += this.#forward.options.maxRows) {
           const chunk = ids.slice(begin, Math.min(begin + this.#forward.options.maxRows, ids.length - 1));
-          const rows = chunk.map((id, i): Row => ({ id, position: begin + i, sequence: 0, isWanted: begin + i + 1 >= from }));
+          const rows = chunk.map((id, i): Row => ({
+            id,
+            position: begin + i,
+            sequence: 0,
+            isWanted: begin + i + 1 >= from,
+          }));
           const logits = await this.#forward.run(rows, [pages], adapter);
-          for (const [w, position] of rows.filter((r) => r.isWanted).map((r) => r.position).entries()) {
+          for (const [w, position] of rows
+            .filter((r) => r.isWanted)
+            .map((r) => r.position)
+            .entries()) {
             const own = logits.subarray(w * vocabSize, (w + 1) * vocabSize);
             const next = ids[position + 1]!;
             result.logprobs.push(logSoftmax(own)[next]!);
@@ -150,14 +167,18 @@ export class Generator {
     const bad = promptIds.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
     if (bad !== undefined) throw new DataError(`prompt ${index} has the id ${bad}, the vocabulary has ${vocabSize}`);
     if (promptIds.length + maxNewTokens > maxLength) {
-      throw new DataError(`prompt ${index} has ${promptIds.length} tokens and asks for ${maxNewTokens} more; the model holds ${maxLength}`);
+      throw new DataError(
+        `prompt ${index} has ${promptIds.length} tokens and asks for ${maxNewTokens} more; the model holds ${maxLength}`,
+      );
     }
     const { pageSize, pages } = this.#forward.options;
     if (Math.ceil((promptIds.length + maxNewTokens) / pageSize) * (numBeams ?? 1) > pages) {
       throw new DataError(`prompt ${index} needs more than the ${pages} pages of the cache`);
     }
-    if ((numBeams ?? 1) > 1 && temperature) throw new ConfigError("beam search and sampling exclude each other: set temperature to 0 or num_beams to 1");
-    if ((numBeams ?? 1) > 1 && (numReturnSequences ?? 1) > numBeams!) throw new ConfigError(`num_return_sequences ${numReturnSequences} is over num_beams ${numBeams}`);
+    if ((numBeams ?? 1) > 1 && temperature)
+      throw new ConfigError("beam search and sampling exclude each other: set temperature to 0 or num_beams to 1");
+    if ((numBeams ?? 1) > 1 && (numReturnSequences ?? 1) > numBeams!)
+      throw new ConfigError(`num_return_sequences ${numReturnSequences} is over num_beams ${numBeams}`);
   }
 
   #eosOf(request: GenerateOptions): ReadonlySet<number> {
@@ -173,7 +194,9 @@ export class Generator {
     signal: AbortSignal | undefined,
   ): Promise<void> {
     // Several sequences of one request are independent samples, told apart by their stream.
-    const waiting = indexes.flatMap((index) => Array.from({ length: requests[index]!.numReturnSequences ?? 1 }, (_, copy) => ({ index, copy })));
+    const waiting = indexes.flatMap((index) =>
+      Array.from({ length: requests[index]!.numReturnSequences ?? 1 }, (_, copy) => ({ index, copy })),
+    );
     const done = new Map<number, IdsSequence[]>();
     let running: Running[] = [];
     try {
@@ -204,7 +227,8 @@ export class Generator {
           if (request0(state)) this.#end(state, "length", done, requests, finish);
         }
         running = running.filter((state) => state.pages.length > 0);
-        if (running.length > 0) await this.#step(running, adapter, (state, reason) => this.#end(state, reason, done, requests, finish));
+        if (running.length > 0)
+          await this.#step(running, adapter, (state, reason) => this.#end(state, reason, done, requests, finish));
         running = running.filter((state) => state.pages.length > 0);
       }
     } finally {
@@ -213,7 +237,11 @@ export class Generator {
   }
 
   /** One pass: a token of every sequence that is past its prompt, and chunks of prompts as far as rows last. */
-  async #step(running: readonly Running[], adapter: AdapterWeights | undefined, end: (state: Running, reason: FinishReason) => void): Promise<void> {
+  async #step(
+    running: readonly Running[],
+    adapter: AdapterWeights | undefined,
+    end: (state: Running, reason: FinishReason) => void,
+  ): Promise<void> {
     const { maxRows } = this.#forward.options;
     const rows: Row[] = [];
     const wanted: Running[] = [];
@@ -227,9 +255,14 @@ export class Generator {
       }
       state.cached += count;
     }
-    const logits = await this.#forward.run(rows, running.map((state) => state.pages), adapter);
+    const logits = await this.#forward.run(
+      rows,
+      running.map((state) => state.pages),
+      adapter,
+    );
     const { vocabSize } = this.model.config;
-    for (const [i, state] of wanted.entries()) this.#extend(state, logits.subarray(i * vocabSize, (i + 1) * vocabSize), end);
+    for (const [i, state] of wanted.entries())
+      this.#extend(state, logits.subarray(i * vocabSize, (i + 1) * vocabSize), end);
   }
 
   #extend(state: Running, logits: Float32Array, end: (state: Running, reason: FinishReason) => void): void {
@@ -263,7 +296,11 @@ export class Generator {
     if (sequences.length === (requests[state.index]!.numReturnSequences ?? 1)) finish(state.index, sequences);
   }
 
-  async #beamSearch(request: IdsRequest, adapter: AdapterWeights | undefined, signal: AbortSignal | undefined): Promise<IdsSequence[]> {
+  async #beamSearch(
+    request: IdsRequest,
+    adapter: AdapterWeights | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<IdsSequence[]> {
     const { promptIds, maxNewTokens } = request;
     const beams = request.numBeams!;
     const eosTokenIds = this.#eosOf(request);
@@ -293,10 +330,19 @@ export class Generator {
         search.advance(scores);
         if (search.isDone) break;
         const position = promptIds.length + search.running[0]!.ids.length - 1;
-        const { children, copies } = this.#reorder(pages, search.running.map((beam) => beam.parent), position);
+        const { children, copies } = this.#reorder(
+          pages,
+          search.running.map((beam) => beam.parent),
+          position,
+        );
         pages = children;
         await this.#forward.copyPages(copies);
-        const rows = search.running.map((beam, sequence): Row => ({ id: beam.ids.at(-1)!, position, sequence, isWanted: true }));
+        const rows = search.running.map((beam, sequence): Row => ({
+          id: beam.ids.at(-1)!,
+          position,
+          sequence,
+          isWanted: true,
+        }));
         const all = await this.#forward.run(rows, pages, adapter);
         const { vocabSize } = this.model.config;
         logits = rows.map((_, b) => all.subarray(b * vocabSize, (b + 1) * vocabSize));
@@ -317,7 +363,11 @@ export class Generator {
   }
 
   /** Pages of the children of each parent, with room for one more token at `length`: full pages are shared, the last one is copied where it is not alone. */
-  #reorder(pages: readonly number[][], parents: readonly number[], length: number): { children: number[][]; copies: { from: number; to: number }[] } {
+  #reorder(
+    pages: readonly number[][],
+    parents: readonly number[],
+    length: number,
+  ): { children: number[][]; copies: { from: number; to: number }[] } {
     const { pageSize } = this.#forward.options;
     const children = parents.map((parent) => this.#shareAll(pages[parent]!));
     for (const own of pages) for (const page of own) this.#pages.release(page);
@@ -336,11 +386,17 @@ export class Generator {
     return { children, copies };
   }
 
-  async #prefill(ids: readonly number[], pages: readonly number[], adapter: AdapterWeights | undefined): Promise<Float32Array> {
+  async #prefill(
+    ids: readonly number[],
+    pages: readonly number[],
+    adapter: AdapterWeights | undefined,
+  ): Promise<Float32Array> {
     let logits = new Float32Array(0) as Float32Array;
     const { maxRows } = this.#forward.options;
     for (let begin = 0; begin < ids.length; begin += maxRows) {
-      const rows = ids.slice(begin, begin + maxRows).map((id, i): Row => ({ id, position: begin + i, sequence: 0, isWanted: begin + i === ids.length - 1 }));
+      const rows = ids
+        .slice(begin, begin + maxRows)
+        .map((id, i): Row => ({ id, position: begin + i, sequence: 0, isWanted: begin + i === ids.length - 1 }));
       logits = await this.#forward.run(rows, [pages], adapter);
     }
     return logits;

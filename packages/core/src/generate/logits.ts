@@ -6,76 +6,91 @@ import type { GenerateOptions } from "./language-model.ts";
 export type Processor = (scores: Float64Array, ids: readonly number[]) => void;
 
 /** score / t. */
-export const temperature = (t: number): Processor => (scores) => {
-  for (let i = 0; i < scores.length; i++) scores[i]! /= t;
-};
+export const temperature =
+  (t: number): Processor =>
+  (scores) => {
+    for (let i = 0; i < scores.length; i++) scores[i]! /= t;
+  };
 
 /** Keeps the k highest, and all equal to the k-th. */
-export const topK = (k: number): Processor => (scores) => {
-  if (k >= scores.length) return;
-  const limit = scores.toSorted()[scores.length - k]!;
-  removeWhere(scores, (score) => score < limit);
-};
+export const topK =
+  (k: number): Processor =>
+  (scores) => {
+    if (k >= scores.length) return;
+    const limit = scores.toSorted()[scores.length - k]!;
+    removeWhere(scores, (score) => score < limit);
+  };
 
 /** Keeps the smallest set of highest entries whose probability reaches p (Holtzman et al. 2019, arXiv:1904.09751), at least one. */
-export const topP = (p: number): Processor => (scores) => {
-  const probabilities = softmax(scores);
-  const order = orderOf(probabilities).toReversed();
-  // transformers removes from the low end while the cumulated probability stays within 1 - p.
-  let sum = 0;
-  for (const i of order.slice(0, -1)) {
-    sum += probabilities[i]!;
-    if (sum > 1 - p) break;
-    scores[i] = Number.NEGATIVE_INFINITY;
-  }
-};
+export const topP =
+  (p: number): Processor =>
+  (scores) => {
+    const probabilities = softmax(scores);
+    const order = orderOf(probabilities).toReversed();
+    // transformers removes from the low end while the cumulated probability stays within 1 - p.
+    let sum = 0;
+    for (const i of order.slice(0, -1)) {
+      sum += probabilities[i]!;
+      if (sum > 1 - p) break;
+      scores[i] = Number.NEGATIVE_INFINITY;
+    }
+  };
 
 /** Keeps entries with at least p times the probability of the best. */
-export const minP = (p: number): Processor => (scores) => {
-  const probabilities = softmax(scores);
-  const limit = p * probabilities.reduce((a, b) => Math.max(a, b), 0);
-  for (let i = 0; i < scores.length; i++) if (probabilities[i]! < limit) scores[i] = Number.NEGATIVE_INFINITY;
-};
+export const minP =
+  (p: number): Processor =>
+  (scores) => {
+    const probabilities = softmax(scores);
+    const limit = p * probabilities.reduce((a, b) => Math.max(a, b), 0);
+    for (let i = 0; i < scores.length; i++) if (probabilities[i]! < limit) scores[i] = Number.NEGATIVE_INFINITY;
+  };
 
 /** Keeps the entries whose surprise is nearest to the entropy, up to mass p (Meister et al. 2022, arXiv:2202.00666). */
-export const typicalP = (p: number): Processor => (scores) => {
-  const logs = logSoftmax(scores);
-  let entropy = 0;
-  for (const log of logs) if (log > Number.NEGATIVE_INFINITY) entropy -= Math.exp(log) * log;
-  const shifted = logs.map((log) => Math.abs(-log - entropy));
-  const order = [...shifted.keys()].toSorted((a, b) => shifted[a]! - shifted[b]!);
-  let sum = 0;
-  let last = 0;
-  for (const [n, i] of order.entries()) {
-    sum += Math.exp(logs[i]!);
-    if (sum >= p) {
+export const typicalP =
+  (p: number): Processor =>
+  (scores) => {
+    const logs = logSoftmax(scores);
+    let entropy = 0;
+    for (const log of logs) if (log > Number.NEGATIVE_INFINITY) entropy -= Math.exp(log) * log;
+    const shifted = logs.map((log) => Math.abs(-log - entropy));
+    const order = [...shifted.keys()].toSorted((a, b) => shifted[a]! - shifted[b]!);
+    let sum = 0;
+    let last = 0;
+    for (const [n, i] of order.entries()) {
+      sum += Math.exp(logs[i]!);
+      if (sum >= p) {
+        last = n;
+        break;
+      }
       last = n;
-      break;
     }
-    last = n;
-  }
-  const limit = shifted[order[last]!]!;
-  for (let i = 0; i < scores.length; i++) if (shifted[i]! > limit) scores[i] = Number.NEGATIVE_INFINITY;
-};
+    const limit = shifted[order[last]!]!;
+    for (let i = 0; i < scores.length; i++) if (shifted[i]! > limit) scores[i] = Number.NEGATIVE_INFINITY;
+  };
 
 /** Divides positive scores of tokens already seen by the penalty and multiplies negative ones (Keskar et al. 2019, arXiv:1909.05858). */
-export const repetitionPenalty = (penalty: number): Processor => (scores, ids) => {
-  for (const id of new Set(ids)) scores[id] = scores[id]! < 0 ? scores[id]! * penalty : scores[id]! / penalty;
-};
+export const repetitionPenalty =
+  (penalty: number): Processor =>
+  (scores, ids) => {
+    for (const id of new Set(ids)) scores[id] = scores[id]! < 0 ? scores[id]! * penalty : scores[id]! / penalty;
+  };
 
 /** Removes tokens that would repeat an n-gram. */
-export const noRepeatNgram = (n: number): Processor => (scores, ids) => {
-  if (ids.length + 1 < n) return;
-  const tail = n === 1 ? [] : ids.slice(-(n - 1));
-  for (let i = 0; i + n <= ids.length; i++) {
-    if (tail.every((id, j) => ids[i + j] === id)) scores[ids[i + n - 1]!] = Number.NEGATIVE_INFINITY;
-  }
-};
+export const noRepeatNgram =
+  (n: number): Processor =>
+  (scores, ids) => {
+    if (ids.length + 1 < n) return;
+    const tail = n === 1 ? [] : ids.slice(-(n - 1));
+    for (let i = 0; i + n <= ids.length; i++) {
+      if (tail.every((id, j) => ids[i + j] === id)) scores[ids[i + n - 1]!] = Number.NEGATIVE_INFINITY;
+    }
+  };
 
 /** The processors that options ask for, in transformers' order. Greedy decoding and beams take those that are not about sampling. */
 export function processorsFor(options: GenerateOptions): Processor[] {
   const list: Processor[] = [];
-  if (options.repetitionPenalty !== undefined && options.repetitionPenalty !== 1) list.push(repetitionPenalty(options.repetitionPenalty));
+  if (options.repetitionPenalty !== undefined && options.repetitionPenalty !== 1)
+    list.push(repetitionPenalty(options.repetitionPenalty));
   if (options.noRepeatNgramSize) list.push(noRepeatNgram(options.noRepeatNgramSize));
   if (!options.temperature) return list;
   if (options.temperature !== 1) list.push(temperature(options.temperature));

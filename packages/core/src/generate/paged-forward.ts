@@ -41,7 +41,10 @@ export class PagedForward {
     for (let layer = 0; layer < layers; layer++) {
       for (const which of ["k", "v"]) {
         const name = `cache/${which}/${layer}`;
-        this.#cache.set(name, model.device.createBuffer(options.pages * options.pageSize * kvHeads * headDim * 4, name));
+        this.#cache.set(
+          name,
+          model.device.createBuffer(options.pages * options.pageSize * kvHeads * headDim * 4, name),
+        );
       }
     }
   }
@@ -50,7 +53,11 @@ export class PagedForward {
    * Computes rows, in order, writing their keys and values into the pages of their sequence. pages: page numbers of each sequence.
    * Returns the logits of the wanted rows, [wanted, vocabSize].
    */
-  async run(rows: readonly Row[], pages: readonly (readonly number[])[], adapter: AdapterWeights | undefined): Promise<Float32Array> {
+  async run(
+    rows: readonly Row[],
+    pages: readonly (readonly number[])[],
+    adapter: AdapterWeights | undefined,
+  ): Promise<Float32Array> {
     const { pageSize, maxSequences } = this.options;
     const wanted = rows.flatMap((row, i) => (row.isWanted ? [i] : []));
     const rowCount = bucket(rows.length);
@@ -60,7 +67,8 @@ export class PagedForward {
       Int32Array.from({ length: rowCount }, (_, i) => (rows[i] ? get(rows[i]) : value));
     const table = new Int32Array(maxSequences * this.maxPages);
     for (const [i, own] of pages.entries()) table.set(own, i * this.maxPages);
-    const slotOf = ({ sequence, position }: Row): number => pages[sequence]![Math.floor(position / pageSize)]! * pageSize + (position % pageSize);
+    const slotOf = ({ sequence, position }: Row): number =>
+      pages[sequence]![Math.floor(position / pageSize)]! * pageSize + (position % pageSize);
     const [logits] = await program.run({
       ids: fill(0, (row) => row.id),
       positions: fill(-1, (row) => row.position),
@@ -83,8 +91,10 @@ export class PagedForward {
       await device.scope("copy cache pages", () => {
         const encoder = device.gpu.createCommandEncoder();
         for (const { gpu } of this.#cache.values()) {
-          for (const [i, { from }] of pairs.entries()) encoder.copyBufferToBuffer(gpu, from * bytes, between.gpu, i * bytes, bytes);
-          for (const [i, { to }] of pairs.entries()) encoder.copyBufferToBuffer(between.gpu, i * bytes, gpu, to * bytes, bytes);
+          for (const [i, { from }] of pairs.entries())
+            encoder.copyBufferToBuffer(gpu, from * bytes, between.gpu, i * bytes, bytes);
+          for (const [i, { to }] of pairs.entries())
+            encoder.copyBufferToBuffer(between.gpu, i * bytes, gpu, to * bytes, bytes);
         }
         device.gpu.queue.submit([encoder.finish()]);
       });

@@ -2,7 +2,13 @@
 import type { AdapterWeights } from "../nn/index.ts";
 import type { Tokenizer } from "../text/index.ts";
 import type { Generator, IdsSequence } from "./generator.ts";
-import type { GeneratedSequence, GenerateRequest, GenerateResult, LanguageModel, LoglikelihoodRequest } from "./language-model.ts";
+import type {
+  GeneratedSequence,
+  GenerateRequest,
+  GenerateResult,
+  LanguageModel,
+  LoglikelihoodRequest,
+} from "./language-model.ts";
 
 export interface TextModelParts {
   readonly name: string;
@@ -16,7 +22,11 @@ export function createLanguageModel({ name, generator, tokenizer, weights }: Tex
     name,
     async generate(requests, options = {}) {
       const prompts = requests.map(({ prompt }) => promptIds(prompt, tokenizer));
-      const own = requests.map((request, i) => ({ ...request, promptIds: prompts[i]!, ...stopCheck(request, tokenizer) }));
+      const own = requests.map((request, i) => ({
+        ...request,
+        promptIds: prompts[i]!,
+        ...stopCheck(request, tokenizer),
+      }));
       const toResult = (i: number, sequences: readonly IdsSequence[]): GenerateResult => ({
         promptIds: prompts[i]!,
         sequences: sequences.map((s) => toText(s, requests[i]!, tokenizer)),
@@ -55,7 +65,10 @@ export function promptIds(prompt: string | readonly number[], tokenizer: Tokeniz
  * Context and continuation as lm-evaluation-harness splits them: blanks at the end of the context belong to the continuation, and the ids of the whole text
  * are cut where those of the context end.
  */
-function encodePair({ context, continuation }: LoglikelihoodRequest, tokenizer: Tokenizer): { ids: number[]; contextLength: number } {
+function encodePair(
+  { context, continuation }: LoglikelihoodRequest,
+  tokenizer: Tokenizer,
+): { ids: number[]; contextLength: number } {
   const blanks = context.length - context.trimEnd().length;
   const head = blanks > 0 ? context.slice(0, -blanks) : context;
   const tail = blanks > 0 ? context.slice(-blanks) + continuation : continuation;
@@ -76,7 +89,9 @@ function stopCheck({ stop }: GenerateRequest, tokenizer: Tokenizer) {
 
 function toText(sequence: IdsSequence, { stop }: GenerateRequest, tokenizer: Tokenizer): GeneratedSequence {
   const whole = tokenizer.decode(sequence.ids);
-  const cuts = (stop ?? []).filter((text) => text !== "").flatMap((text) => (whole.includes(text) ? [whole.indexOf(text)] : []));
+  const cuts = (stop ?? [])
+    .filter((text) => text !== "")
+    .flatMap((text) => (whole.includes(text) ? [whole.indexOf(text)] : []));
   const text = cuts.length > 0 ? whole.slice(0, Math.min(...cuts)) : whole;
   return { ...sequence, text };
 }

@@ -19,7 +19,8 @@ export function recompute(graph: Graph, outputs: readonly Tensor[]): { graph: Gr
     const known = kept.get(t.id);
     if (known) return known;
     const origin = graph.originOf(t);
-    if (origin.kind === "node") throw new Error(`recompute: value ${t.id} of ${origin.node.op.name} is read before it is made`);
+    if (origin.kind === "node")
+      throw new Error(`recompute: value ${t.id} of ${origin.node.op.name} is read before it is made`);
     const made =
       origin.kind === "constant"
         ? out.constant(origin.name, t.shape, origin.data)

@@ -1,6 +1,7 @@
 export * from "./atomic.ts";
 export * from "./checkpoint.ts";
 export * from "./dtype.ts";
+export * from "./hub.ts";
 export * from "./json.ts";
 export * from "./safetensors.ts";
 export * from "./tensor-file.ts";

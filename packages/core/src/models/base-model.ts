@@ -35,18 +35,29 @@ export interface GenerationDefaults {
 }
 
 const tokenIds = z.union([z.int(), z.array(z.int())]).nullish();
-const generationSchema = z.looseObject({ eos_token_id: tokenIds, bos_token_id: z.int().nullish(), pad_token_id: z.int().nullish() });
+const generationSchema = z.looseObject({
+  eos_token_id: tokenIds,
+  bos_token_id: z.int().nullish(),
+  pad_token_id: z.int().nullish(),
+});
 
 /** Architecture and sizes of a folder, without its weights. Throws ConfigError or UnknownName. */
-export function readModelConfig(folder: string): { definition: ModelDefinition; config: ModelSizes; generation: GenerationDefaults } {
-  if (!existsSync(folder)) throw new CheckpointError(`${folder}: no such folder; give a folder with config.json, or a hub name`);
+export function readModelConfig(folder: string): {
+  definition: ModelDefinition;
+  config: ModelSizes;
+  generation: GenerationDefaults;
+} {
+  if (!existsSync(folder))
+    throw new CheckpointError(`${folder}: no such folder; give a folder with config.json, or a hub name`);
   const path = join(folder, "config.json");
   const json = readJson(path, z.looseObject({ model_type: z.string() }));
   const definition = modelFor(json.model_type, path);
   const config = definition.parseConfig(json, path);
   const generationPath = join(folder, "generation_config.json");
   const own = generationSchema.parse(json);
-  const file: z.output<typeof generationSchema> = existsSync(generationPath) ? readJson(generationPath, generationSchema) : {};
+  const file: z.output<typeof generationSchema> = existsSync(generationPath)
+    ? readJson(generationPath, generationSchema)
+    : {};
   const eos = file.eos_token_id ?? own.eos_token_id ?? [];
   return {
     definition,
@@ -80,7 +91,9 @@ export function loadBaseModel(
     const known = new Set(parameters.map((p) => p.name));
     const unknown = checkpoint.names().filter((name) => !known.has(name) && !definition.isIgnored(config, name));
     if (unknown.length > 0) {
-      throw new CheckpointError(`${folder}: ${unknown.length} tensors do not belong to a ${definition.modelType} of this config, the first is ${unknown[0]}`);
+      throw new CheckpointError(
+        `${folder}: ${unknown.length} tensors do not belong to a ${definition.modelType} of this config, the first is ${unknown[0]}`,
+      );
     }
     for (const [i, { name, shape }] of parameters.entries()) {
       const info = checkpoint.info(name);
@@ -99,11 +112,20 @@ export function loadBaseModel(
   return { path: folder, definition, config, device, weights, generation, destroy };
 }
 
-function upload(device: Device, checkpoint: Checkpoint, name: string, shape: readonly number[], wanted: WeightDType): DeviceTensor {
+function upload(
+  device: Device,
+  checkpoint: Checkpoint,
+  name: string,
+  shape: readonly number[],
+  wanted: WeightDType,
+): DeviceTensor {
   const { dtype: stored } = checkpoint.info(name);
   const dtype = deviceDType(stored, shape, wanted);
   const bytes = checkpoint.read(name);
-  const data = (stored === "F16" && dtype === "f16") || (stored === "BF16" && dtype === "bf16") ? bytes : encode(toFloat32(bytes, stored, `${checkpoint.path}: tensor ${name}`), dtype);
+  const data =
+    (stored === "F16" && dtype === "f16") || (stored === "BF16" && dtype === "bf16")
+      ? bytes
+      : encode(toFloat32(bytes, stored, `${checkpoint.path}: tensor ${name}`), dtype);
   const buffer = device.createBuffer(bytesOf({ shape, dtype }), name);
   device.write(buffer, data);
   return { shape, dtype, buffer };
@@ -133,7 +155,10 @@ export async function readWeight(model: BaseModel, name: string): Promise<Float3
 }
 
 /** What a trace needs of a loaded base. */
-export function traceModelOf({ definition, config, weights }: Pick<BaseModel, "definition" | "config" | "weights">): TraceModel {
+export function traceModelOf({
+  definition,
+  config,
+  weights,
+}: Pick<BaseModel, "definition" | "config" | "weights">): TraceModel {
   return { definition, config, dtypeOf: (name) => weights.get(name)!.dtype };
 }
-

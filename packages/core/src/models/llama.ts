@@ -47,9 +47,12 @@ export const llama = defineModel<LlamaConfig>({
     const c = parseWith(configSchema, json, where);
     const heads = c.num_attention_heads;
     const kvHeads = c.num_key_value_heads ?? heads;
-    if (heads % kvHeads !== 0) throw new ConfigError(`${where}: num_attention_heads ${heads} is no multiple of num_key_value_heads ${kvHeads}`);
+    if (heads % kvHeads !== 0)
+      throw new ConfigError(`${where}: num_attention_heads ${heads} is no multiple of num_key_value_heads ${kvHeads}`);
     if (!c.head_dim && c.hidden_size % heads !== 0) {
-      throw new ConfigError(`${where}: hidden_size ${c.hidden_size} is no multiple of num_attention_heads ${heads}, and there is no head_dim`);
+      throw new ConfigError(
+        `${where}: hidden_size ${c.hidden_size} is no multiple of num_attention_heads ${heads}, and there is no head_dim`,
+      );
     }
     return {
       vocabSize: c.vocab_size,
@@ -117,7 +120,13 @@ function headWeight(c: LlamaConfig): string {
   return c.tied ? "model.embed_tokens.weight" : "lm_head.weight";
 }
 
-function attend(m: ModelContext, c: LlamaConfig, layer: number, x: Tensor, table: { cos: Tensor; sin: Tensor }): Tensor {
+function attend(
+  m: ModelContext,
+  c: LlamaConfig,
+  layer: number,
+  x: Tensor,
+  table: { cos: Tensor; sin: Tensor },
+): Tensor {
   const name = `model.layers.${layer}.self_attn`;
   const project = (which: string) => m.heads(m.linear(`${name}.${which}`, x, { bias: c.attentionBias }), c.headDim);
   const q = rope(project("q_proj"), m.positions, table); // [tokens, heads, headDim]

@@ -34,4 +34,3 @@ export interface ModelDefinition<C extends ModelSizes = ModelSizes> {
 export function defineModel<C extends ModelSizes>(definition: ModelDefinition<C>): ModelDefinition<C> {
   return definition;
 }
-

@@ -10,6 +10,7 @@ export const models: Readonly<Record<string, ModelDefinition>> = {
 /** Throws UnknownName listing what there is. */
 export function modelFor(modelType: string, where: string): ModelDefinition {
   const found = models[modelType];
-  if (!found) throw new UnknownName(`${where}: unknown model_type "${modelType}"${suggest(modelType, Object.keys(models))}`);
+  if (!found)
+    throw new UnknownName(`${where}: unknown model_type "${modelType}"${suggest(modelType, Object.keys(models))}`);
   return found;
 }

@@ -2,7 +2,17 @@
 import type { DType } from "../graph/graph.ts";
 import { Graph, type Tensor } from "../graph/graph.ts";
 import type { ModelDefinition, ModelSizes } from "./model.ts";
-import { attention, cacheWrite, crossEntropy, embedding, linearCrossEntropy, matmulOp, pagedAttention, reshape, scaledSumOf } from "../ops/index.ts";
+import {
+  attention,
+  cacheWrite,
+  crossEntropy,
+  embedding,
+  linearCrossEntropy,
+  matmulOp,
+  pagedAttention,
+  reshape,
+  scaledSumOf,
+} from "../ops/index.ts";
 import { type AttentionImplementation, ModelContext } from "../nn/context.ts";
 import { attach, type Adapter } from "../nn/adapter.ts";
 import type { Hooks, Site } from "../nn/site.ts";
@@ -34,7 +44,11 @@ export interface SequenceTrace {
 export function traceSequences(
   model: TraceModel,
   shape: { readonly batch: number; readonly length: number },
-  options: { readonly adapter?: Adapter | undefined; readonly training?: boolean; readonly hooks?: readonly Hooks[] } = {},
+  options: {
+    readonly adapter?: Adapter | undefined;
+    readonly training?: boolean;
+    readonly hooks?: readonly Hooks[];
+  } = {},
 ): SequenceTrace {
   const { batch, length } = shape;
   const graph = new Graph();
@@ -50,7 +64,14 @@ export function traceSequences(
     return reshape(attention(split(q), split(k), split(v), segments, attrs), q.shape);
   };
   const hooks = [...(options.hooks ?? []), ...(options.adapter ? [attach(options.adapter, graph, "0", seed)] : [])];
-  const context = new ModelContext({ ...contextOf(model), graph, hooks, attention: overSequences, positions, maxLength: length });
+  const context = new ModelContext({
+    ...contextOf(model),
+    graph,
+    hooks,
+    attention: overSequences,
+    positions,
+    maxLength: length,
+  });
   const hidden = model.definition.hidden(context, model.config, ids);
   const logits = model.definition.logits(context, model.config, hidden);
   const tokenLosses = lossOf(graph, logits, labels);
@@ -63,7 +84,8 @@ function lossOf(graph: Graph, logits: Tensor, labels: Tensor): Tensor {
   if (origin.kind === "node" && (origin.node.op as unknown) === matmulOp) {
     const [x, w] = origin.node.inputs;
     const source = graph.originOf(w!);
-    if (origin.node.attrs.transB && source.kind === "param" && source.name.startsWith("base/")) return linearCrossEntropy(x!, w!, labels);
+    if (origin.node.attrs.transB && source.kind === "param" && source.name.startsWith("base/"))
+      return linearCrossEntropy(x!, w!, labels);
   }
   return crossEntropy(logits, labels);
 }

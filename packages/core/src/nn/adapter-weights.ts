@@ -17,7 +17,9 @@ export class AdapterWeights {
       const data = values.get(key);
       if (!data) throw new CheckpointError(`${where}: adapter tensor ${key} is missing`);
       if (data.length !== sizeOf(shape)) {
-        throw new CheckpointError(`${where}: adapter tensor ${key} has ${data.length} values, this base needs [${shape}]`);
+        throw new CheckpointError(
+          `${where}: adapter tensor ${key} has ${data.length} values, this base needs [${shape}]`,
+        );
       }
     }
     const buffers = new Map<string, DeviceBuffer>();

@@ -13,7 +13,11 @@ export interface Adapter {
   readonly method: string;
   readonly parameters: readonly AdapterParameter[];
   /** Hooks for one trace. `parameter` gives the graph's tensor of a key; `seed` [2] u32 is there in training and drives dropout. */
-  hooks(trace: { readonly graph: Graph; readonly parameter: (key: string) => Tensor; readonly seed: Tensor | undefined }): Hooks;
+  hooks(trace: {
+    readonly graph: Graph;
+    readonly parameter: (key: string) => Tensor;
+    readonly seed: Tensor | undefined;
+  }): Hooks;
 }
 
 /** Name of an adapter's parameter in a graph; `slot` tells adapters of one graph apart. */
@@ -30,4 +34,3 @@ export function attach(adapter: Adapter, graph: Graph, slot: string, seed?: Tens
     parameter: (key) => graph.param(adapterParameterName(slot, key), shapes.get(key)!),
   });
 }
-

@@ -64,7 +64,12 @@ export class ModelContext {
   linear(
     name: string,
     x: Tensor,
-    options: { readonly bias?: boolean; readonly fanInFanOut?: boolean; readonly isHead?: boolean; readonly weight?: string } = {},
+    options: {
+      readonly bias?: boolean;
+      readonly fanInFanOut?: boolean;
+      readonly isHead?: boolean;
+      readonly weight?: string;
+    } = {},
   ): Tensor {
     const fanInFanOut = options.fanInFanOut ?? false;
     const weight = this.parameter(options.weight ?? `${name}.weight`);

@@ -44,7 +44,9 @@ export function ropeParameters(
   const scaling = config.rope_parameters ?? config.rope_scaling ?? {};
   const type = scaling.rope_type ?? scaling.type ?? "default";
   const theta = scaling.rope_theta ?? config.rope_theta ?? 10_000;
-  const need = (name: "factor" | "low_freq_factor" | "high_freq_factor" | "original_max_position_embeddings"): number => {
+  const need = (
+    name: "factor" | "low_freq_factor" | "high_freq_factor" | "original_max_position_embeddings",
+  ): number => {
     const value = scaling[name];
     if (value === undefined) throw new ConfigError(`${where}: rope scaling "${type}" needs ${name}`);
     return value;
@@ -101,11 +103,18 @@ export function inverseFrequencies(rope: RopeParameters, dim: number, length: nu
  * cos and sin of position * frequency, each [length, dim / 2], as constants of the graph. Computed in double precision from frequencies rounded to f32,
  * as the reference rounds them.
  */
-export function ropeTable(m: ModelContext, rope: RopeParameters, dim: number, length: number): { cos: Tensor; sin: Tensor } {
+export function ropeTable(
+  m: ModelContext,
+  rope: RopeParameters,
+  dim: number,
+  length: number,
+): { cos: Tensor; sin: Tensor } {
   const half = dim / 2;
   const frequencies = Float32Array.from(inverseFrequencies(rope, dim, m.maxLength));
   const table = (f: (angle: number) => number) =>
-    Float32Array.from({ length: length * half }, (_, i) => f(Math.fround(Math.floor(i / half) * frequencies[i % half]!)));
+    Float32Array.from({ length: length * half }, (_, i) =>
+      f(Math.fround(Math.floor(i / half) * frequencies[i % half]!)),
+    );
   return {
     cos: m.graph.constant(`rope.cos.${dim}`, [length, half], table(Math.cos)),
     sin: m.graph.constant(`rope.sin.${dim}`, [length, half], table(Math.sin)),

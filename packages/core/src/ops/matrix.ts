@@ -27,7 +27,8 @@ export const transposeOp = defineOp({
 export const inverseRowNormOp = defineOp({
   name: "inverse_row_norm",
   infer([w, change]) {
-    if (!sameShape(w!.shape, change!.shape)) throw new ShapeError(`inverse_row_norm: w is [${w!.shape}], change [${change!.shape}]`);
+    if (!sameShape(w!.shape, change!.shape))
+      throw new ShapeError(`inverse_row_norm: w is [${w!.shape}], change [${change!.shape}]`);
     return [{ shape: [w!.shape[0]!], dtype: "f32" }];
   },
   interpret({ inputs: [w, change], outputs: [y], inputSpecs }) {
@@ -36,7 +37,11 @@ export const inverseRowNormOp = defineOp({
   grad: () => [],
   lower(call) {
     const type = call.inputs[0]!.dtype as WeightType;
-    call.run(inverseRowNormKernel, { type }, sizes(call.inputs[0]!), { w: call.in(0), change: call.in(1), y: call.out(0) });
+    call.run(inverseRowNormKernel, { type }, sizes(call.inputs[0]!), {
+      w: call.in(0),
+      change: call.in(1),
+      y: call.out(0),
+    });
   },
   cases: [{ name: "matrix", inputs: [f32(4, 9), f32(4, 9)], attrs: {}, gradientOf: [] }],
 });

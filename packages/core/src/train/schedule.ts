@@ -26,8 +26,12 @@ const afterWarmup =
 export const schedules = {
   constant: () => () => 1,
   constant_with_warmup: afterWarmup(() => 1),
-  linear: afterWarmup(({ totalSteps, warmupSteps }, step) => Math.max(0, (totalSteps - step) / Math.max(1, totalSteps - warmupSteps))),
-  cosine: afterWarmup((o, step) => Math.max(0, 0.5 * (1 + Math.cos(Math.PI * (o.cycles ?? 0.5) * 2 * progressOf(o, step))))),
+  linear: afterWarmup(({ totalSteps, warmupSteps }, step) =>
+    Math.max(0, (totalSteps - step) / Math.max(1, totalSteps - warmupSteps)),
+  ),
+  cosine: afterWarmup((o, step) =>
+    Math.max(0, 0.5 * (1 + Math.cos(Math.PI * (o.cycles ?? 0.5) * 2 * progressOf(o, step)))),
+  ),
   cosine_with_restarts: afterWarmup((o, step) => {
     const progress = progressOf(o, step);
     return progress >= 1 ? 0 : Math.max(0, 0.5 * (1 + Math.cos(Math.PI * (((o.cycles ?? 1) * progress) % 1))));
@@ -39,13 +43,17 @@ export const schedules = {
   }),
   inverse_sqrt: ({ warmupSteps }: ScheduleOptions) => {
     const timescale = warmupSteps || 10_000;
-    return (step: number) => (step < warmupSteps ? step / Math.max(1, warmupSteps) : 1 / Math.sqrt((step + timescale - warmupSteps) / timescale));
+    return (step: number) =>
+      step < warmupSteps
+        ? step / Math.max(1, warmupSteps)
+        : 1 / Math.sqrt((step + timescale - warmupSteps) / timescale);
   },
 } satisfies Record<string, (options: ScheduleOptions) => Schedule>;
 export type ScheduleName = keyof typeof schedules;
 
 /** Throws UnknownName listing what there is. */
 export function scheduleFor(name: string, options: ScheduleOptions): Schedule {
-  if (!Object.hasOwn(schedules, name)) throw new UnknownName(`unknown schedule "${name}"${suggest(name, Object.keys(schedules))}`);
+  if (!Object.hasOwn(schedules, name))
+    throw new UnknownName(`unknown schedule "${name}"${suggest(name, Object.keys(schedules))}`);
   return schedules[name as ScheduleName](options);
 }

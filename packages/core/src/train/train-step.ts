@@ -52,7 +52,8 @@ export class TrainStep {
     this.#options = options;
     this.#arena = new Arena(model.device);
     for (const { key, shape } of this.#trainable) {
-      for (const state of STATES) this.#state.set(`${state}/${key}`, model.device.createBuffer(sizeOf(shape) * 4, `${state}/${key}`));
+      for (const state of STATES)
+        this.#state.set(`${state}/${key}`, model.device.createBuffer(sizeOf(shape) * 4, `${state}/${key}`));
     }
   }
 
@@ -68,7 +69,10 @@ export class TrainStep {
    * Forward and backward of one micro-batch. The loss is lossScale * sum of token losses; its gradient is added to what is there, or replaces it if `isFirst`.
    * seed and step choose the dropout masks. Returns the loss in nats.
    */
-  async micro(batch: MicroBatch, run: { readonly lossScale: number; readonly isFirst: boolean; readonly seed: number; readonly step: number }): Promise<number> {
+  async micro(
+    batch: MicroBatch,
+    run: { readonly lossScale: number; readonly isFirst: boolean; readonly seed: number; readonly step: number },
+  ): Promise<number> {
     const program = await this.#microProgram(batch);
     const [loss] = await program.run({
       ...batchInputs(batch),
@@ -116,7 +120,10 @@ export class TrainStep {
     for (const name of ["m", "v"] as const) {
       for (const { key, shape } of this.#trainable) {
         const values = state[name].get(key);
-        if (values?.length !== sizeOf(shape)) throw new ConfigError(`optimizer state ${name} of ${key} has ${values?.length ?? "no"} values, needs [${shape}]`);
+        if (values?.length !== sizeOf(shape))
+          throw new ConfigError(
+            `optimizer state ${name} of ${key} has ${values?.length ?? "no"} values, needs [${shape}]`,
+          );
         this.#device.write(this.#state.get(`${name}/${key}`)!, values);
       }
     }
@@ -124,7 +131,13 @@ export class TrainStep {
 
   /** Plan of the micro-step for a shape: what it takes is known before it runs. */
   planFor(shape: { readonly batch: number; readonly length: number }): Plan {
-    return trainingPlan(traceModelOf(this.#model), this.#adapter, shape, this.#device, this.#options.gradientCheckpointing ?? false);
+    return trainingPlan(
+      traceModelOf(this.#model),
+      this.#adapter,
+      shape,
+      this.#device,
+      this.#options.gradientCheckpointing ?? false,
+    );
   }
 
   destroy(): void {
@@ -194,7 +207,8 @@ export function trainingPlan(
   const tensors = trainable.map(({ key, shape: s }) => graph.param(adapterParameterName("0", key), s));
   const gradients = grad(loss, tensors);
   const keep = graph.input("keep", [1]);
-  for (const [i, { key, shape: s }] of trainable.entries()) accumulate(graph.param(`grad/${key}`, s), gradients[i]!, keep);
+  for (const [i, { key, shape: s }] of trainable.entries())
+    accumulate(graph.param(`grad/${key}`, s), gradients[i]!, keep);
   const planned = gradientCheckpointing ? recompute(graph, [loss]) : { graph, outputs: [loss] };
   return plan(planned.graph, planned.outputs, device.capabilities);
 }

@@ -59,7 +59,12 @@ export type TrainEvent =
   | { readonly type: "eval"; readonly step: number; readonly loss: number; readonly isBest: boolean }
   /** The caller saves now: weights, optimizer state, trainer state. */
   | { readonly type: "save"; readonly state: TrainerState; readonly optimizer: () => Promise<OptimizerState> }
-  | { readonly type: "end"; readonly state: TrainerState; readonly reason: "finished" | "stopped"; readonly optimizer: () => Promise<OptimizerState> };
+  | {
+      readonly type: "end";
+      readonly state: TrainerState;
+      readonly reason: "finished" | "stopped";
+      readonly optimizer: () => Promise<OptimizerState>;
+    };
 
 export interface Resume {
   readonly state: TrainerState;
@@ -67,7 +72,10 @@ export interface Resume {
 }
 
 /** Optimizer steps of a whole run. The last step of an epoch may have fewer micro-batches, as in transformers. */
-export function totalSteps(batches: Pick<Batches, "batchesPerEpoch">, { epochs, accumulation, maxSteps }: Pick<TrainerOptions, "epochs" | "accumulation" | "maxSteps">): number {
+export function totalSteps(
+  batches: Pick<Batches, "batchesPerEpoch">,
+  { epochs, accumulation, maxSteps }: Pick<TrainerOptions, "epochs" | "accumulation" | "maxSteps">,
+): number {
   const perEpoch = Math.ceil(batches.batchesPerEpoch / accumulation);
   return Math.min(maxSteps ?? Number.POSITIVE_INFINITY, Math.ceil(perEpoch * epochs));
 }
@@ -87,9 +95,17 @@ export async function* train(
   const now = run.now ?? (() => performance.now());
   const total = totalSteps(training, options);
   const schedule = scheduleFor(options.schedule, { warmupSteps: options.warmupSteps, totalSteps: total });
-  let state: TrainerState = run.resume?.state ?? { step: 0, next: { epoch: 0, index: 0 }, fingerprint: training.fingerprint, bestEvalLoss: null, bestStep: null };
+  let state: TrainerState = run.resume?.state ?? {
+    step: 0,
+    next: { epoch: 0, index: 0 },
+    fingerprint: training.fingerprint,
+    bestEvalLoss: null,
+    bestStep: null,
+  };
   if (state.fingerprint !== training.fingerprint) {
-    throw new ConfigError("the checkpoint was trained on other data or with other batch settings; resume with the same, or start anew");
+    throw new ConfigError(
+      "the checkpoint was trained on other data or with other batch settings; resume with the same, or start anew",
+    );
   }
   const device = new TrainStep(model, weights, {
     optimizer: options.optimizer,
@@ -118,21 +134,37 @@ export async function* train(
       const learningRate = options.learningRate * schedule(state.step);
       if (!Number.isFinite(loss)) throw diverged(`the loss of step ${state.step + 1} is ${loss}`, learningRate);
       const gradNorm = await device.update(learningRate, state.step + 1);
-      if (!Number.isFinite(gradNorm)) throw diverged(`the gradient norm of step ${state.step + 1} is ${gradNorm}`, learningRate);
+      if (!Number.isFinite(gradNorm))
+        throw diverged(`the gradient norm of step ${state.step + 1} is ${gradNorm}`, learningRate);
       state = { ...state, step: state.step + 1, next };
       const tokens = micros.reduce((sum, batch) => sum + batch.batch * batch.length, 0);
       const epoch = next.epoch + next.index / training.batchesPerEpoch;
       const seconds = (now() - started) / 1000;
-      yield { type: "step", step: state.step, totalSteps: total, epoch, loss, learningRate, gradNorm, tokens, tokensPerSecond: tokens / seconds };
+      yield {
+        type: "step",
+        step: state.step,
+        totalSteps: total,
+        epoch,
+        loss,
+        learningRate,
+        gradNorm,
+        tokens,
+        tokensPerSecond: tokens / seconds,
+      };
 
       const isLast = state.step === total;
-      if (data.validation && data.validation.length > 0 && (isLast || (options.evalSteps > 0 && state.step % options.evalSteps === 0))) {
+      if (
+        data.validation &&
+        data.validation.length > 0 &&
+        (isLast || (options.evalSteps > 0 && state.step % options.evalSteps === 0))
+      ) {
         const evalLoss = await evaluate(device, data.validation);
         const isBest = state.bestEvalLoss === null || evalLoss < state.bestEvalLoss;
         if (isBest) state = { ...state, bestEvalLoss: evalLoss, bestStep: state.step };
         yield { type: "eval", step: state.step, loss: evalLoss, isBest };
       }
-      if (!isLast && options.saveSteps > 0 && state.step % options.saveSteps === 0) yield { type: "save", state, optimizer };
+      if (!isLast && options.saveSteps > 0 && state.step % options.saveSteps === 0)
+        yield { type: "save", state, optimizer };
     }
     yield { type: "end", state, reason: "finished", optimizer };
   } finally {
@@ -141,7 +173,9 @@ export async function* train(
 }
 
 function diverged(what: string, learningRate: number): TrainingDiverged {
-  return new TrainingDiverged(`${what} at learning rate ${learningRate}: training stopped, the last checkpoint is kept; try a lower --learning-rate or more --warmup-steps`);
+  return new TrainingDiverged(
+    `${what} at learning rate ${learningRate}: training stopped, the last checkpoint is kept; try a lower --learning-rate or more --warmup-steps`,
+  );
 }
 
 /** Mean loss per supervised token, in nats. */
@@ -156,7 +190,11 @@ async function evaluate(device: TrainStep, batches: readonly Batch[]): Promise<n
 }
 
 /** The micro-batches of one optimizer step: never over the end of an epoch. */
-function microBatches(training: Batches, position: BatchPosition, accumulation: number): { micros: Batch[]; next: BatchPosition } {
+function microBatches(
+  training: Batches,
+  position: BatchPosition,
+  accumulation: number,
+): { micros: Batch[]; next: BatchPosition } {
   const micros: Batch[] = [];
   let next = position;
   for (const entry of training.from(position)) {

@@ -2,7 +2,12 @@
 import { equalNumbers, equalText, firstOf, lastNumber } from "../extract.ts";
 import type { Task } from "../task.ts";
 
-const common = { version: 1, template: "micro", decoding: { maxNewTokens: 24, numBeams: 1 }, target: (row) => row.answer ?? "" } satisfies Partial<Task>;
+const common = {
+  version: 1,
+  template: "micro",
+  decoding: { maxNewTokens: 24, numBeams: 1 },
+  target: (row) => row.answer ?? "",
+} satisfies Partial<Task>;
 
 export const microMath: Task = {
   ...common,
@@ -19,6 +24,7 @@ export const microCommon: Task = {
   name: "micro-common",
   summary: "true or false and multiple choice in the micro world",
   file: "micro-common-test.json",
-  extract: (response) => firstOf(["true", "false", "answer1", "answer2"])(/The correct answer is (\w+)/.exec(response)?.[1] ?? ""),
+  extract: (response) =>
+    firstOf(["true", "false", "answer1", "answer2"])(/The correct answer is (\w+)/.exec(response)?.[1] ?? ""),
   isCorrect: equalText,
 };

@@ -51,7 +51,11 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
 }`;
   },
   grid: ({ rows }) => rows,
-  sizes: ({ rows, columns }, { type }) => ({ w: type === "f32" ? rows * columns : Math.ceil((rows * columns) / 2), change: rows * columns, y: rows }),
+  sizes: ({ rows, columns }, { type }) => ({
+    w: type === "f32" ? rows * columns : Math.ceil((rows * columns) / 2),
+    change: rows * columns,
+    y: rows,
+  }),
   reference({ w, change, y }, { rows, columns }, { type }) {
     for (let r = 0; r < rows; r++) {
       let sum = 0;
@@ -62,6 +66,11 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
   cost: ({ rows, columns }) => ({ flops: 3 * rows * columns, bytes: 8 * rows * columns }),
   cases: [
     { name: "f32", statics: { type: "f32" }, dims: { rows: 5, columns: 19 } },
-    { name: "bf16", statics: { type: "bf16" }, dims: { rows: 3, columns: 7 }, fill: { w: (i) => (0x3f80 + i) | ((0xbf00 + i) << 16) } },
+    {
+      name: "bf16",
+      statics: { type: "bf16" },
+      dims: { rows: 3, columns: 7 },
+      fill: { w: (i) => (0x3f80 + i) | ((0xbf00 + i) << 16) },
+    },
   ],
 });

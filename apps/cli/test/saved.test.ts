@@ -1,0 +1,44 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { baseOf, loadAdapter, saveAdapter } from "@graft/adapters";
+import { loadBaseModel } from "@graft/core/models";
+import { type Device, openDevice } from "@graft/kernels";
+import { mkdtempSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { shared } from "./shared.ts";
+
+let device: Device;
+beforeAll(async () => {
+  device = await openDevice();
+});
+afterAll(() => device.close());
+
+const golden = shared("golden");
+
+for (const name of ["peft-lora-llama-gqa", "peft-dora-llama-gqa"]) {
+  test.skipIf(golden === undefined)(`${name}: read and written again it has PEFT's own bytes`, async () => {
+    const model = loadBaseModel(device, join(golden!, "base/llama-gqa"));
+    const base = baseOf(model);
+    const from = join(golden!, "saved", name);
+    const to = join(mkdtempSync(join(tmpdir(), "saved-")), name);
+    await saveAdapter(to, loadAdapter(from, base), base);
+    for (const file of ["adapter_model.safetensors", "adapter_config.json"]) {
+      expect(readFileSync(join(to, file)).equals(readFileSync(join(from, file)))).toBe(true);
+    }
+    model.destroy();
+  });
+}
+
+test.skipIf(golden === undefined)(
+  "the LLM-Adapters fork's LoRA pickle reads, with the values of its case",
+  async () => {
+    const model = loadBaseModel(device, join(golden!, "base/llama-mha"));
+    const { values, bound } = loadAdapter(join(golden!, "saved/lla-lora-llama-mha"), baseOf(model));
+    expect(bound.parameters.length).toBe(8);
+    const { openSafetensors, toFloat32 } = await import("@graft/core/io");
+    const kase = openSafetensors(join(golden!, "adapters/llama-mha/lla-lora-default/tensors.safetensors"));
+    for (const [key, got] of values) expect(got).toEqual(toFloat32(kase.read(`init/${key}`), "F32", key));
+    kase.close();
+    model.destroy();
+  },
+);
