@@ -59,7 +59,7 @@ function* arrayElements(text: string, open: number, source: string): Generator<J
 function elementEnd(text: string, begin: number): number {
   let depth = 0;
   for (let i = begin; i < text.length; i++) {
-    switch (text[i]) {
+    switch (text.charAt(i)) {
       case '"':
         i = stringEnd(text, i);
         break;
