@@ -155,23 +155,25 @@ async function fetchFile(
       fs.rmSync(partial, { force: true });
       hub.fail(`${file.name}: what was downloaded does not have the hash ${file.etag}; it was removed, try again`);
     }
-    fs.renameSync(partial, blob);
+    // Another process may have been faster.
+    if (!fs.existsSync(blob)) fs.renameSync(partial, blob);
   }
   progress.set(file, file.bytes);
   cache.link(commit, file.name, file.etag);
 }
 
-/** Appends to what is there until the file has its size. */
+/**
+ * Continues what is there until the file has its size. Bytes are written at their own place: two processes that fetch the same file write the same bytes.
+ */
 async function fetchInto(
   path: string,
   hub: Hub,
   commit: string,
   file: RemoteFile,
   progress: Progress,
-  options: HubOptions,
+  { retries = 5, retryDelayMs = 500, signal }: HubOptions,
 ): Promise<void> {
-  const { retries = 5, retryDelayMs = 500, signal } = options;
-  const output = fs.openSync(path, "a+");
+  const output = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT);
   try {
     let have = fs.fstatSync(output).size;
     // A longer file is no part of this one.
@@ -182,8 +184,9 @@ async function fetchInto(
         for await (const chunk of await hub.open(commit, file, have)) {
           // A server that ignores the range sends the file from its beginning: then the hash will not fit.
           const part = chunk.subarray(0, file.bytes - have);
-          for (let at = 0; at < part.length;) at += fs.writeSync(output, part, at);
+          for (let at = 0; at < part.length;) at += fs.writeSync(output, part, at, part.length - at, have + at);
           have += part.length;
+          failures = 0;
           progress.set(file, have);
         }
         if (have < file.bytes) throw new Unreachable(`${file.name} ended after ${have} of ${file.bytes} bytes`);
@@ -192,7 +195,7 @@ async function fetchInto(
         if (!(error instanceof Unreachable)) throw error;
         if (failures === retries) {
           throw new DownloadError(
-            `${hub.name}: ${error.message}, after ${retries + 1} attempts; what is there (${have} bytes) will be continued next time`,
+            `${hub.name}: ${error.message}, ${retries + 1} times; what is there (${have} bytes) will be continued next time`,
             { cause: error },
           );
         }
