@@ -130,7 +130,13 @@ function send(bytes: Uint8Array, range: string | null): Response {
   return new Response(bytes.slice(begin, end), { status: range === null ? 200 : 206, headers });
 }
 
-/** A storage whose connections break: it announces the whole part, sends `cutAfter` bytes of it, and hangs up. */
+/** A storage whose connections break: it announces the whole part, sends `cutAfter` bytes of it, and hangs up when they have arrived. */
+const waiting = new Set<{ end(): unknown }>();
+function hangUp({ file, fileBytes }: HubProgress): void {
+  if (file !== "model.safetensors" || fileBytes === 0) return;
+  for (const socket of waiting) socket.end();
+  waiting.clear();
+}
 const breaking = Bun.listen({
   hostname: "localhost",
   port: 0,
@@ -147,7 +153,8 @@ const breaking = Bun.listen({
         `HTTP/1.1 ${status}\r\nContent-Length: ${end - begin}\r\nETag: "x"\r\nContent-Range: bytes ${begin}-${end - 1}/${bytes.length}\r\n\r\n`,
       );
       socket.write(bytes.subarray(begin, Math.min(end, begin + hub.cutAfter)));
-      socket.end();
+      if (hub.cutAfter === 0) socket.end();
+      else waiting.add(socket);
     },
   },
 });
@@ -247,7 +254,7 @@ test("a .bin is downloaded where there are no safetensors, and adapters are mode
 test("a connection that breaks is continued where it broke", async () => {
   hub.cutAfter = 60_000;
   hub.cuts = 2;
-  const folder = await resolve();
+  const folder = await resolve({ onProgress: hangUp });
   expect(Buffer.compare(readFileSync(join(folder, "model.safetensors")), weights)).toBe(0);
   const ranges = requests
     .filter(({ path, range }) => path.startsWith("/storage/") && range !== "bytes=0-0") // before any redirect
@@ -260,7 +267,7 @@ test("a connection that breaks is continued where it broke", async () => {
 test("a download that failed is continued by the next one", async () => {
   hub.cutAfter = 60_000;
   hub.cuts = 1;
-  const error = await failure(resolve({ retries: 0 }));
+  const error = await failure(resolve({ retries: 0, onProgress: hangUp }));
   expect(error.message).toMatch(/^org\/tiny: model\.safetensors (broke off|ended).*will be continued next time$/);
   const partial = join(cacheDir, "models--org--tiny/blobs", `${sha("sha256", weights)}.incomplete`);
   const have = readFileSync(partial).length;
