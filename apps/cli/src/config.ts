@@ -1,4 +1,5 @@
 /** The only file of the command line that reads the environment. */
+import { hubOptionsFrom } from "@graft/core/io";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 
@@ -13,12 +14,7 @@ export const config = {
   /** How the launcher found the Vulkan driver; undefined if bun was started without it. */
   driver: env.GRAFT_DRIVER,
   apiKey: env.GRAFT_API_KEY,
-  hub: {
-    home: env.HF_HOME ?? join(env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "huggingface"),
-    cacheDir: env.HF_HUB_CACHE,
-    token: env.HF_TOKEN,
-    endpoint: env.HF_ENDPOINT,
-    isOffline: env.HF_HUB_OFFLINE === "1" || env.HF_HUB_OFFLINE?.toLowerCase() === "true",
-  },
+  /** Cache, token, endpoint and offline switch of the Hugging Face hub: HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE. */
+  hub: hubOptionsFrom(env),
   isCi: env.CI === "true" || env.CI === "1",
 } as const;

@@ -116,17 +116,18 @@ async function download(hub: Hub, cache: HubCache, commit: string, options: HubO
   }
   const progress = new Progress(options.onProgress);
   const fetchAll = async (names: readonly string[]): Promise<void> => {
-    const entries = names.map(
-      (name) => files.get(name) ?? hub.fail(`${name} is named by the index, but not in the repository`),
-    );
-    for (const entry of entries) progress.expect(entry);
-    for (const entry of entries) await fetchFile(hub, cache, commit, entry, progress, options);
+    for (const name of names) await fetchFile(hub, cache, commit, files.get(name)!, progress, options);
   };
+  const expected = [...wanted.small, ...wanted.indexes, ...wanted.weights].map((name) => files.get(name)!);
+  for (const file of expected) progress.expect(file);
   await fetchAll([...wanted.small, ...wanted.indexes]);
   const shards = wanted.indexes.flatMap((index) => {
     const text = fs.readFileSync(join(cache.snapshot(commit), index), "utf8");
     return shardsOf(text) ?? hub.fail(`${index} names no shards, or shards outside its folder`);
   });
+  for (const shard of shards) {
+    progress.expect(files.get(shard) ?? hub.fail(`${shard} is named by the index, but not in the repository`));
+  }
   await fetchAll([...wanted.weights, ...shards]);
 }
 
@@ -147,7 +148,8 @@ async function fetchFile(
   options: HubOptions,
 ): Promise<void> {
   const blob = cache.blob(file.etag);
-  if (!fs.existsSync(blob)) {
+  if (fs.existsSync(blob)) progress.skip(file);
+  else {
     const partial = `${blob}.incomplete`;
     fs.mkdirSync(dirname(blob), { recursive: true });
     await fetchInto(partial, hub, commit, file, progress, options);
@@ -158,7 +160,6 @@ async function fetchFile(
     // Another process may have been faster.
     if (!fs.existsSync(blob)) fs.renameSync(partial, blob);
   }
-  progress.set(file, file.bytes);
   cache.link(commit, file.name, file.etag);
 }
 
@@ -248,6 +249,11 @@ class Progress {
 
   expect({ bytes }: RemoteFile): void {
     this.#total += bytes;
+  }
+
+  /** Was there already: counts as done, and is not worth a line. */
+  skip({ name, bytes }: RemoteFile): void {
+    this.#done.set(name, bytes);
   }
 
   set({ name, bytes }: RemoteFile, fileBytes: number): void {
