@@ -1,14 +1,15 @@
 /** Loading what a command names: device, base, tokenizer, adapter. */
 import { baseOf, type LoadedAdapter, loadAdapter } from "@graft/adapters";
 import { CheckpointError } from "@graft/core/errors";
-import { resolveModel } from "@graft/core/io";
 import { createLanguageModel, Generator, type LanguageModel } from "@graft/core/generate";
 import { type BaseModel, loadBaseModel, type WeightDType } from "@graft/core/models";
 import { AdapterWeights } from "@graft/core/nn";
 import { loadTokenizer, type Tokenizer } from "@graft/core/text";
 import { type Device, openDevice } from "@graft/kernels";
 import { existsSync } from "node:fs";
-import { config } from "./config.ts";
+import { resolveModelFolder } from "./resolve-model.ts";
+
+export { resolveModelFolder } from "./resolve-model.ts";
 
 export interface LoadOptions {
   readonly model: string;
@@ -59,26 +60,6 @@ export async function loadModel({ model, adapter, dtype, maxSequences }: LoadOpt
     await device.close();
     throw error;
   }
-}
-
-/** A local folder as it is; another name is a model of the Hugging Face hub, downloaded if the cache does not have it. Progress goes to stderr. */
-export async function resolveModelFolder(model: string): Promise<string> {
-  let shown = "";
-  const show = (line: string): void => {
-    if (line !== shown) process.stderr.write(process.stderr.isTTY ? `\r\x1b[K${line}` : `${line}\n`);
-    shown = line;
-  };
-  const folder = await resolveModel(model, {
-    ...config.hub,
-    onNotice: (line) => process.stderr.write(`${line}\n`),
-    // In whole tenths, so that a log file does not fill up.
-    onProgress: ({ file, bytes, total }) =>
-      show(
-        `downloading ${model}: ${Math.floor((10 * bytes) / Math.max(1, total)) * 10} % of ${(total / 1e6).toFixed(1)} MB (${file})`,
-      ),
-  });
-  if (shown !== "" && process.stderr.isTTY) process.stderr.write("\n");
-  return folder;
 }
 
 /** The model as evaluation sees it. */

@@ -2,6 +2,7 @@ import { readJson } from "@graft/core/io";
 import { loadTokenizer } from "@graft/core/text";
 import { z } from "zod";
 import { defineCommand, UsageError } from "../command.ts";
+import { resolveModelFolder } from "../resolve-model.ts";
 
 const list = z.array(z.union([z.string(), z.looseObject({ text: z.string() }).transform((item) => item.text)]));
 const fileSchema = z.union([
@@ -22,7 +23,7 @@ export default defineCommand({
     "graft tokenize --tokenizer DIR --file strings.json --json",
   ],
   options: z.object({
-    tokenizer: z.string().describe("folder with tokenizer.json or tokenizer.model"),
+    tokenizer: z.string().describe("folder with tokenizer.json or tokenizer.model, or a hub name"),
     file: z.string().optional().describe('JSON: a list of texts, or {"strings": [...]}'),
     addSpecialTokens: z.boolean().default(false).describe("add what belongs around a whole text"),
     parseSpecial: z
@@ -34,7 +35,7 @@ export default defineCommand({
   async run(o, { positionals, print }) {
     const texts = [...(o.file === undefined ? [] : readJson(o.file, fileSchema)), ...positionals];
     if (o.file === undefined && texts.length === 0) throw new UsageError("nothing to encode: give texts, or --file");
-    const tokenizer = loadTokenizer(o.tokenizer);
+    const tokenizer = loadTokenizer(await resolveModelFolder(o.tokenizer, { weights: false }));
     const parseSpecial = o.parseSpecial ?? tokenizer.specialsInText === "tokens";
     const items = texts.map((text) => ({
       text,

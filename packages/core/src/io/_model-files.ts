@@ -23,6 +23,10 @@ const weights = [
   ["adapter_model.safetensors", "adapter_model.bin"],
 ];
 
+export function isWeights(name: string): boolean {
+  return weights.flat().includes(name);
+}
+
 export interface WantedFiles {
   readonly small: readonly string[];
   /** Whole files of weights. */

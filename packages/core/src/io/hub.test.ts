@@ -257,6 +257,15 @@ test("a .bin is downloaded where there are no safetensors, and adapters are mode
   expect(readdirSync(folder).toSorted()).toEqual(["adapter_config.json", "adapter_model.safetensors"]);
 });
 
+test("a tokenizer is had without the weights, which come when they are asked for", async () => {
+  const folder = await resolve({ weights: false });
+  expect(readdirSync(folder).toSorted()).toEqual(["config.json", "tokenizer.json"]);
+  expect(await resolve({ weights: false, offline: true })).toBe(folder);
+  expect((await failure(resolve({ offline: true }))).message).toContain("lacks model.safetensors");
+  await resolve();
+  expect(readdirSync(folder)).toContain("model.safetensors");
+});
+
 test("a connection that breaks is continued where it broke", async () => {
   hub.cutAfter = 60_000;
   hub.cuts = 2;

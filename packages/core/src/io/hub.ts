@@ -6,7 +6,7 @@ import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { DownloadError } from "../errors/index.ts";
 import { type HubCache, isCommit, openHubCache } from "./_hub-cache.ts";
-import { missingFiles, shardsOf, wantedFiles } from "./_model-files.ts";
+import { isWeights, missingFiles, shardsOf, wantedFiles } from "./_model-files.ts";
 
 /** How far a download is. */
 export interface HubProgress {
@@ -29,6 +29,8 @@ export interface HubOptions {
   readonly offline?: boolean;
   /** Branch, tag or commit; default main. */
   readonly revision?: string | undefined;
+  /** False: configuration and tokenizer only. */
+  readonly weights?: boolean;
   readonly fetch?: HubFetch;
   readonly onProgress?: (progress: HubProgress) => void;
   /** What a person should know: that the hub was not reachable and the cache is used. */
@@ -90,7 +92,13 @@ export function hubOptionsFrom(
   };
 }
 
-function cached(name: string, revision: string, cache: HubCache, { cacheDir }: HubOptions, why: string): string {
+function cached(
+  name: string,
+  revision: string,
+  cache: HubCache,
+  { cacheDir, weights = true }: HubOptions,
+  why: string,
+): string {
   const commit = cache.commitOf(revision);
   const folder = commit === undefined ? undefined : cache.snapshot(commit);
   if (folder === undefined || !fs.existsSync(folder)) {
@@ -98,7 +106,7 @@ function cached(name: string, revision: string, cache: HubCache, { cacheDir }: H
       `${name} (${revision}) is not in the cache ${cacheDir}, and ${why}; download it once with a network, or give a folder`,
     );
   }
-  const missing = missingFiles(folder);
+  const missing = weights ? missingFiles(folder) : [];
   if (missing.length > 0)
     throw new DownloadError(
       `${name} (${revision}): ${folder} lacks ${missing.join(", ")}, and ${why}; download it again with a network`,
@@ -108,8 +116,9 @@ function cached(name: string, revision: string, cache: HubCache, { cacheDir }: H
 
 async function download(hub: Hub, cache: HubCache, commit: string, options: HubOptions): Promise<void> {
   const files = await hub.files(commit);
-  const wanted = wantedFiles([...files.keys()]);
-  if (wanted.weights.length + wanted.indexes.length === 0) {
+  const names = [...files.keys()];
+  const wanted = wantedFiles(options.weights === false ? names.filter((name) => !isWeights(name)) : names);
+  if (options.weights !== false && wanted.weights.length + wanted.indexes.length === 0) {
     throw new DownloadError(
       `${hub.name}: the repository has no model.safetensors or pytorch_model.bin; is it a model for transformers or PEFT?`,
     );
