@@ -12,7 +12,7 @@ const fileSchema = z.looseObject({
   pre_tokenizer: z.unknown().default(null),
   post_processor: z.unknown().default(null),
   decoder: z.looseObject({ type: z.string() }).nullable().default(null),
-  model: z.looseObject({ type: z.string().optional(), unk_token: z.string().nullish() }),
+  model: z.looseObject({ type: z.string().optional(), unk_token: z.string().nullish(), vocab: z.unknown() }),
 });
 
 /** Reads the file. Throws ConfigError naming it if it cannot be used. */
@@ -23,19 +23,25 @@ export function loadTokenizerJson(path: string, config: TokenizerConfig): Vocabu
   const added = [...file.added_tokens, ...config.added_tokens_decoder.filter((token) => !known.has(token.content))];
   const extraSpecial = new Set(config.additional_special_tokens ?? []);
   const isSpecialToken = (token: AddedToken): boolean => token.special || extraSpecial.has(token.content);
-  const make = (tokens: readonly AddedToken[]): Tokenizer => {
+  checkIds(path, file.model.vocab, added);
+  // The library checks a part of the file when it is read, and finds out about the rest when it encodes and decodes.
+  const attempt = <T>(act: () => T): T => {
     try {
-      // The library takes WordLevel's unknown token from the config, which need not name it.
-      return new Tokenizer(
-        { ...file, pre_tokenizer: exactByteLevel(file.pre_tokenizer), added_tokens: [...tokens] },
-        { unk_token: file.model.unk_token ?? config.unk_token },
-      );
+      return act();
     } catch (cause) {
-      throw new ConfigError(`${path}: cannot be used: ${cause instanceof Error ? cause.message : String(cause)}`, {
-        cause,
-      });
+      const said = cause instanceof Error ? cause.message : String(cause);
+      throw new ConfigError(`${path}: cannot be used: ${said}`, { cause });
     }
   };
+  const make = (tokens: readonly AddedToken[]): Tokenizer =>
+    attempt(
+      () =>
+        new Tokenizer(
+          { ...file, pre_tokenizer: exactByteLevel(file.pre_tokenizer), added_tokens: [...tokens] },
+          // The library takes WordLevel's unknown token from the config, which need not name it.
+          { unk_token: file.model.unk_token ?? config.unk_token },
+        ),
+    );
   const full = make(added);
   // OpenAI's GPT-2 encoder has no added tokens: <|endoftext|> in a text is seven tokens.
   const isOpenAI = config.tokenizer_class === "GPT2Tokenizer";
@@ -44,7 +50,7 @@ export function loadTokenizerJson(path: string, config: TokenizerConfig): Vocabu
     const tokenizer = parseSpecial
       ? full
       : (plain ??= make(isOpenAI ? [] : added.filter((token) => !isSpecialToken(token))));
-    const { ids, tokens } = tokenizer.encode(text.toWellFormed(), { add_special_tokens: false });
+    const { ids, tokens } = attempt(() => tokenizer.encode(text.toWellFormed(), { add_special_tokens: false }));
     const missing = ids.findIndex((id) => id === undefined);
     if (missing >= 0)
       throw new ConfigError(`${path}: has no token for ${JSON.stringify(tokens[missing])} and no unknown token`);
@@ -56,12 +62,12 @@ export function loadTokenizerJson(path: string, config: TokenizerConfig): Vocabu
   const detokenizer = detokenizerOf(file.decoder, tokenOf, (id) => addedById.has(id));
   const decodeAll = (ids: readonly number[]): string => {
     const inside = ids.filter((id) => tokenOf(id) !== undefined);
-    return inside.length === 0 ? "" : full.decode(inside, { clean_up_tokenization_spaces: false });
+    return inside.length === 0 ? "" : attempt(() => full.decode(inside, { clean_up_tokenization_spaces: false }));
   };
   return {
     size,
     encode,
-    ...tokensAround(full, config),
+    ...attempt(() => tokensAround(full, config)),
     idOf: (token) => full.token_to_id(token),
     tokenOf,
     textOf: (id) => detokenizer?.textOf(id),
@@ -96,6 +102,20 @@ function exactByteLevel(preTokenizer: unknown): unknown {
   if (!byteLevel) return preTokenizer;
   const split = { type: "Split", pattern: { Regex: GPT2_PATTERN }, behavior: "Isolated", invert: false };
   return { type: "Sequence", pretokenizers: [split, { ...byteLevel, use_regex: false }] };
+}
+
+/** More than any model has; the library makes a list as long as the highest id. */
+const MAX_ID = 1 << 24;
+
+function checkIds(path: string, vocab: unknown, added: readonly AddedToken[]): void {
+  const isId = (id: unknown): boolean => typeof id === "number" && Number.isInteger(id) && id >= 0 && id < MAX_ID;
+  const named: (readonly [string, unknown])[] = Array.isArray(vocab) ? [] : Object.entries(vocab ?? {});
+  for (const [token, id] of [...named, ...added.map(({ content, id }) => [content, id] as const)]) {
+    if (!isId(id))
+      throw new ConfigError(
+        `${path}: token ${JSON.stringify(token)} has the id ${JSON.stringify(id)}, expected an integer from 0 to ${MAX_ID - 1}`,
+      );
+  }
 }
 
 /** What the file's post-processor adds; for the LLaMA family the config's switches win, as in transformers. */

@@ -292,10 +292,14 @@ test("a folder without tokenizer, and files that do not fit, are named", () => {
   expect(attempt({})).toThrow("has neither tokenizer.json nor tokenizer.model");
   expect(attempt({ "tokenizer.json": "{" })).toThrow(/tokenizer\.json: is not valid JSON/);
   expect(attempt({ "tokenizer.json": [] })).toThrow(ConfigError);
-  expect(attempt({ "tokenizer.json": { model: {} } })).toThrow(/tokenizer\.json: cannot be used/);
+  expect(attempt({ "tokenizer.json": { model: {} } })).toThrow(/tokenizer\.json: model\.vocab: /);
   const vocab = { model: { type: "WordLevel", vocab: { a: 0 } } };
   expect(attempt({ "tokenizer.json": vocab, "tokenizer_config.json": { bos_token: 3 } })).toThrow(
     /tokenizer_config\.json: bos_token/,
+  );
+  const far = { model: { type: "WordLevel", vocab: { a: 2 ** 32 - 2 } } };
+  expect(attempt({ "tokenizer.json": far })).toThrow(
+    'tokenizer.json: token "a" has the id 4294967294, expected an integer',
   );
   expect(attempt({ "tokenizer.model": "hello" })).toThrow(/tokenizer\.model: is no SentencePiece model/);
   const noUnknown = loadTokenizer(folderWith("llama", [], { "tokenizer.json": vocab }));
@@ -344,3 +348,73 @@ test.skipIf(!shared)("tok512 gives the reference ids from tokenizer.model alone"
   }
   expect(tokenizer.encode("Once upon a time", { addSpecialTokens: true })).toEqual([1, 403, 407, 261, 378]);
 });
+
+test("2,000 damaged tokenizer.json: a typed error or a tokenizer, never anything else", () => {
+  const seed = 46;
+  const random = new Random(seed);
+  const values = [
+    null,
+    0,
+    -1,
+    1e99,
+    "",
+    "x",
+    "[",
+    [],
+    [[]],
+    {},
+    { type: "Sequence" },
+    { Regex: "(" },
+    { String: "" },
+    true,
+  ];
+  const originals = ["llama", "byte-level", "characters", "word-piece"].map((name) =>
+    readFileSync(join(fixture(name), "tokenizer.json"), "utf8"),
+  );
+  const folder = folderWith("llama", []);
+  const said = console.warn;
+  console.warn = () => undefined; // the library prints what it does not know
+  let accepted = 0;
+  try {
+    for (let round = 0; round < 2_000; round++) {
+      const file: unknown = JSON.parse(originals[round % originals.length]!);
+      damage(file, values, random);
+      writeFileSync(join(folder, "tokenizer.json"), JSON.stringify(file));
+      try {
+        const tokenizer = loadTokenizer(folder);
+        for (const text of ["", "Ada has  12", "世🙂<s>"])
+          tokenizer.decode(tokenizer.encode(text, { addSpecialTokens: true }));
+        accepted++;
+      } catch (error) {
+        if (!(error instanceof ConfigError))
+          throw new Error(`seed ${seed}, round ${round}: ${error}`, { cause: error });
+      }
+    }
+  } finally {
+    console.warn = said;
+  }
+  expect(accepted).toBeGreaterThan(100);
+  expect(accepted).toBeLessThan(1_900);
+});
+
+/** Replaces or removes a random entry, not deep inside the vocabulary most of the time. */
+function damage(value: unknown, values: readonly unknown[], random: Random): void {
+  let at = value as Record<string, unknown>; // an object or array: checked on the way down
+  for (let depth = 0; ; depth++) {
+    const keys = Object.keys(at);
+    const key = keys[random.int(keys.length)]!;
+    const next = at[key];
+    if (
+      typeof next === "object" &&
+      next !== null &&
+      Object.keys(next).length > 0 &&
+      (depth === 0 ? random.int(5) > 0 : random.int(2) > 0)
+    ) {
+      at = next as Record<string, unknown>;
+      continue;
+    }
+    if (random.int(4) === 0) delete at[key];
+    else at[key] = values[random.int(values.length)];
+    return;
+  }
+}
