@@ -151,12 +151,12 @@ export function fromFloat32(values: Float32Array, dtype: FloatDType): Uint8Array
 
 /** IEEE 754 binary16 bits of each value, rounded to nearest, ties to even. */
 export function encodeF16(values: Float32Array): Uint16Array<ArrayBuffer> {
-  return Uint16Array.from(bitsOf(values), f16Bits);
+  return mapBits(values, f16Bits);
 }
 
 /** bfloat16 bits (the upper half of float32) of each value, rounded to nearest, ties to even. */
 export function encodeBF16(values: Float32Array): Uint16Array<ArrayBuffer> {
-  return Uint16Array.from(bitsOf(values), bf16Bits);
+  return mapBits(values, bf16Bits);
 }
 
 const word = new Float32Array(1);
@@ -252,8 +252,12 @@ function fromF8(byte: number, dtype: "F8_E5M2" | "F8_E4M3" | "F8_E8M0" | "F8_E4M
     : sign * (1 + fraction * unit) * 2 ** (exponent - bias);
 }
 
-function bitsOf(values: Float32Array): Uint32Array {
-  return new Uint32Array(values.buffer, values.byteOffset, values.length);
+/** A loop: `Uint16Array.from` with a function takes ten times as long. */
+function mapBits(values: Float32Array, convert: (bits: number) => number): Uint16Array<ArrayBuffer> {
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  const halves = new Uint16Array(bits.length);
+  for (let i = 0; i < bits.length; i++) halves[i] = convert(bits[i]!);
+  return halves;
 }
 
 /** Constructor arguments of a typed array over `bytes`: a view where the offset allows it, else a copy. Throws CheckpointError on a torn element. */

@@ -5,7 +5,15 @@ import { join } from "node:path";
 import { z } from "zod";
 import { CheckpointError, ConfigError } from "../errors/index.ts";
 import { bytesOf, type DType, sizeOf, type Spec } from "../graph/graph.ts";
-import { type Checkpoint, type FileDType, openCheckpoint, readJson, toBF16, toF16, toFloat32 } from "../io/index.ts";
+import {
+  type Checkpoint,
+  type FileDType,
+  encodeBF16,
+  encodeF16,
+  openCheckpoint,
+  readJson,
+  toFloat32,
+} from "../io/index.ts";
 import type { ModelDefinition, ModelSizes } from "./model.ts";
 import { modelFor } from "./registry.ts";
 import type { TraceModel } from "./trace.ts";
@@ -139,8 +147,8 @@ function deviceDType(stored: FileDType, shape: readonly number[], wanted: Weight
 }
 
 function encode(values: Float32Array, dtype: DType): Float32Array | Uint16Array {
-  if (dtype === "f16") return Uint16Array.from(values, toF16);
-  if (dtype === "bf16") return Uint16Array.from(values, toBF16);
+  if (dtype === "f16") return encodeF16(values);
+  if (dtype === "bf16") return encodeBF16(values);
   return values;
 }
 
