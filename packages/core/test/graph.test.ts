@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ShapeError } from "../src/errors/index.ts";
 import { Arena, grad, Graph, interpret, liveNodes, plan, Program } from "../src/graph/index.ts";
+import { fuse } from "../src/graph/fuse.ts";
 import { recompute } from "../src/graph/recompute.ts";
 import { fullParameters, loadBaseModel, traceModelOf, traceSequences } from "../src/models/index.ts";
 import { add, matmul, mul, scaledSumOf } from "../src/ops/index.ts";
@@ -124,4 +125,21 @@ test("recomputing layers changes no number and takes less memory", () => {
   const bytes = (graph: Graph, outputs: typeof gradients) => plan(graph, outputs, device.capabilities).bytes.arena;
   expect(bytes(again.graph, again.outputs)).toBeLessThan(bytes(trace.graph, [trace.loss, ...gradients]));
   model.destroy();
+});
+
+test("a sum with a fresh product becomes part of it, and says the same", async () => {
+  const graph = new Graph();
+  const [x, w] = [graph.param("x", [4, 6]), graph.param("w", [6, 6])];
+  const y = add(x, matmul(x, w, { transB: true, scale: 0.5 }));
+  const shared = matmul(y, w);
+  const outputs = [add(shared, y), shared];
+  const made = fuse(graph, outputs);
+  // The second product is read twice: it stays as it is.
+  expect(made.graph.nodes.map((node) => node.op.name)).toEqual(["matmul", "matmul", "add"]);
+  const params = {
+    x: Float64Array.from({ length: 24 }, (_, i) => Math.sin(i)),
+    w: Float64Array.from({ length: 36 }, (_, i) => Math.cos(i)),
+  };
+  const [plain, fused] = [interpret(graph, outputs, { params }), interpret(made.graph, made.outputs, { params })];
+  for (const [i, values] of plain.entries()) expectClose(fused[i]!, values, { atol: 1e-12, rtol: 0 }, `output ${i}`);
 });

@@ -88,6 +88,10 @@ export interface Op<A extends Attrs = Attrs> {
   lower(call: LowerCall<A>): void;
   /** The output is the same storage as this input under another shape. */
   readonly alias?: number;
+  /** The op is a + b of two tensors of one shape. */
+  readonly isSum?: boolean;
+  /** Attributes with which the op also adds one more input of its output's shape, given last; undefined if these cannot. */
+  absorbAdd?(attrs: A): A | undefined;
   /** Inputs written in place. A node that mutates is kept though nothing reads it. */
   readonly mutates?: readonly number[];
   readonly cases: readonly OpCase<A>[];

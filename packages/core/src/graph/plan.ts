@@ -2,6 +2,7 @@
 import type { Capabilities, Kernel, Statics } from "@graft/kernels";
 import { ShapeError } from "../errors/index.ts";
 import { bytesOf, type Graph, type Node, type Spec, type Tensor } from "./graph.ts";
+import { fuse } from "./fuse.ts";
 import type { LowerCall, Ref, RowPart } from "./op.ts";
 import { liveNodes } from "./prune.ts";
 
@@ -40,11 +41,12 @@ export interface Plan {
 }
 
 /**
- * Plans a graph. Values get whole buffers ("slots") rather than offsets in one arena, because WebGPU tracks usage per buffer: one buffer
+ * Plans a graph, fused (see fuse.ts). Values get whole buffers ("slots") rather than offsets in one arena, because WebGPU tracks usage per buffer: one buffer
  * cannot be read and written by the same dispatch through a read-only and a writable binding.
  * Slots are shared greedily, largest first (Pisarchyk & Lee 2020, arXiv:2001.03288, "greedy by size").
  */
-export function plan(graph: Graph, outputs: readonly Tensor[], capabilities: Capabilities): Plan {
+export function plan(source: Graph, wanted: readonly Tensor[], capabilities: Capabilities): Plan {
+  const { graph, outputs } = fuse(source, wanted);
   const nodes = liveNodes(graph, outputs);
   const values = new Storages(graph, nodes, outputs);
   const calls: PlannedCall[] = [];

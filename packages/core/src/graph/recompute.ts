@@ -1,6 +1,7 @@
 /** Gradient checkpointing (Chen et al. 2016, arXiv:1604.06174) as a graph rewrite: layers keep their inputs and are computed again in the backward pass. */
 import { Graph, type Node, type Tensor } from "./graph.ts";
 import { liveNodes } from "./prune.ts";
+import { copyExternal } from "./rebuild.ts";
 
 /**
  * A new graph that computes the same. A forward value made inside a block and read by the backward pass is not kept: the block's forward nodes are copied in
@@ -15,21 +16,7 @@ export function recompute(graph: Graph, outputs: readonly Tensor[]): { graph: Gr
   const forwardNode = new Map<number, Node>();
   for (const node of nodes.slice(0, forwardEnd)) for (const t of node.outputs) forwardNode.set(t.id, node);
 
-  const outside = (t: Tensor): Tensor => {
-    const known = kept.get(t.id);
-    if (known) return known;
-    const origin = graph.originOf(t);
-    if (origin.kind === "node")
-      throw new Error(`recompute: value ${t.id} of ${origin.node.op.name} is read before it is made`);
-    const made =
-      origin.kind === "constant"
-        ? out.constant(origin.name, t.shape, origin.data)
-        : origin.kind === "input"
-          ? out.input(origin.name, t.shape, t.dtype)
-          : out.param(origin.name, t.shape, t.dtype);
-    kept.set(t.id, made);
-    return made;
-  };
+  const outside = (t: Tensor): Tensor => copyExternal(graph, t, out, kept);
   const copy = (node: Node, of: (t: Tensor) => Tensor, into: Map<number, Tensor>): void => {
     const build = () => out.apply(node.op, node.inputs.map(of), node.attrs);
     const made = node.block === undefined ? build() : out.block(node.block, build);

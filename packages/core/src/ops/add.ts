@@ -7,6 +7,7 @@ import { f32 } from "../graph/op-case.ts";
 
 export const addOp = defineOp({
   name: "add",
+  isSum: true,
   infer([a, b]) {
     if (!sameShape(a!.shape, b!.shape)) throw new ShapeError(`add: shapes differ, [${a!.shape}] and [${b!.shape}]`);
     return [{ shape: a!.shape, dtype: a!.dtype }];

@@ -133,7 +133,7 @@ export const linearCrossEntropyOp = defineOp({
       hasBias: false,
       activation: "none",
       hasResidual,
-      ...chooseTile({ m, n }, call.capabilities),
+      ...chooseTile({ m, n, k }, call.capabilities),
     });
     for (let begin = 0; begin < rows; begin += chunk) {
       const m = Math.min(chunk, rows - begin);
@@ -164,7 +164,7 @@ export const linearCrossEntropyOp = defineOp({
           yOffset: 0,
           scale: 1,
         };
-        call.run(matmulKernel, product(m, hidden, vocab, false, sum !== undefined), dims, {
+        call.run(matmulKernel, product(m, hidden, part.end - part.begin, false, sum !== undefined), dims, {
           a: dlogits,
           b: part.ref,
           y,

@@ -74,32 +74,32 @@ export const matmulOp = defineOp<MatmulAttrs>({
         : undefined,
     ];
   },
+  absorbAdd: (attrs) => (attrs.hasResidual ? undefined : { ...attrs, hasResidual: true }),
   lower(call) {
     const [a, b] = call.inputs;
     const { m, n, k } = sizes(a!, b!, call.attrs);
     if (a!.dtype !== "f32") throw new ShapeError(`matmul: a must be f32, is ${a!.dtype}`);
     const parts = call.parts(1, call.attrs.transB ? 1 : 2);
-    if (parts.length === 1) {
-      const last = call.inputs.length - 1;
-      runMatmul(
-        call,
-        { m, n, k, b: parts[0]!.ref, y: call.out(0), yColumns: n, yOffset: 0, aOffset: 0 },
-        call.attrs.hasResidual ? call.in(last) : undefined,
-      );
-    } else if (call.attrs.transB) {
+    const residual = call.attrs.hasResidual ? call.in(call.inputs.length - 1) : undefined;
+    if (parts.length > 1 && call.attrs.hasBias)
+      throw new ShapeError("matmul: a bias on a weight that is split by rows");
+    if (call.attrs.transB) {
       // Rows of b are columns of y.
       for (const { ref, begin, end } of parts) {
-        if (call.attrs.hasBias || call.attrs.hasResidual) throw new ShapeError("matmul: an epilogue on a split weight");
-        runMatmul(call, { m, n: end - begin, k, b: ref, y: call.out(0), yColumns: n, yOffset: begin, aOffset: 0 });
+        runMatmul(
+          call,
+          { m, n: end - begin, k, b: ref, y: call.out(0), yColumns: n, yOffset: begin, aOffset: 0 },
+          residual,
+        );
       }
-    } else {
-      // Rows of b are steps of k: each part adds to the sum of those before it.
-      let sum: Ref | undefined;
-      for (const [i, { ref, begin, end }] of parts.entries()) {
-        const y = i === parts.length - 1 ? call.out(0) : call.scratch(m * n * 4);
-        runMatmul(call, { m, n, k: end - begin, b: ref, y, yColumns: n, yOffset: 0, aOffset: begin }, sum);
-        sum = y;
-      }
+      return;
+    }
+    // Rows of b are steps of k: each part adds to the sum of those before it.
+    let sum = residual;
+    for (const [i, { ref, begin, end }] of parts.entries()) {
+      const y = i === parts.length - 1 ? call.out(0) : call.scratch(m * n * 4);
+      runMatmul(call, { m, n, k: end - begin, b: ref, y, yColumns: n, yOffset: 0, aOffset: begin }, sum);
+      sum = y;
     }
   },
   cases: [

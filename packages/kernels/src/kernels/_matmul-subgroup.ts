@@ -7,21 +7,27 @@ import type { Capabilities } from "../device.ts";
  * Loads, not arithmetic, are what a CPU driver pays for (docs/kernels.md). Indexes are clamped, never branched on: control flow stays uniform.
  */
 export function subgroupText(
-  { rows, columns }: { readonly rows: number; readonly columns: number },
+  { rows, columns, transA, transB, alignedK }: SubgroupTile,
   capabilities: Capabilities,
 ): string {
   const size = capabilities.subgroupMinSize;
   const each = <T>(n: number, f: (i: number) => T): T[] => Array.from({ length: n }, (_, i) => f(i));
   const accumulators = each(rows, (r) => each(columns, (c) => `var s${r}_${c} = 0.0;`).join(" ")).join("\n  ");
+  // Whole steps need neither clamp nor select: one load and its sums are all that is left in the loop.
+  const kOfLane = alignedK ? "k0 + lane" : "min(k0 + lane, last)";
+  const kOfStep = (step: number) => (alignedK ? `k0 + ${step}u` : `min(k0 + ${step}u, last)`);
+  const loadA = (r: number) => {
+    const value = `a[${transA ? `(${kOfLane}) * dims.aColumns + a_at${r}` : `a_at${r} + ${kOfLane}`}]`;
+    return `let a${r} = ${alignedK ? value : `select(0.0, ${value}, k0 + lane < dims.k)`};`;
+  };
+  const loadB = (step: number, c: number) =>
+    `let b${step}_${c} = at_b(${transB ? `b_at${c} + ${kOfStep(step)}` : `(${kOfStep(step)}) * dims.n + b_at${c}`});`;
   const steps = each(size, (step) => {
-    const loads = each(columns, (c) => `let b${step}_${c} = at_b(index_b(min(k0 + ${step}u, last), col${c}));`).join(
-      " ",
-    );
     const sums = each(rows, (r) => {
       const a = `let a${step}_${r} = subgroupBroadcast(a${r}, ${step}u);`;
       return `${a} ${each(columns, (c) => `s${r}_${c} = fma(a${step}_${r}, b${step}_${c}, s${r}_${c});`).join(" ")}`;
     }).join("\n    ");
-    return `${loads}\n    ${sums}`;
+    return `${each(columns, (c) => loadB(step, c)).join(" ")}\n    ${sums}`;
   }).join("\n    ");
   return `enable subgroups;
 @compute @workgroup_size(${size})
@@ -32,15 +38,23 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   if (row >= dims.m) { return; }
   let col = (tile % tiles_n) * ${size * columns}u + lane;
   let last = dims.k - 1u;
-  ${each(columns, (c) => `let col${c} = min(col + ${c * size}u, dims.n - 1u);`).join("\n  ")}
-  ${each(rows, (r) => `let row${r} = min(row + ${r}u, dims.m - 1u);`).join("\n  ")}
+  ${each(columns, (c) => `let b_at${c} = min(col + ${c * size}u, dims.n - 1u)${transB ? " * dims.k" : ""};`).join("\n  ")}
+  ${each(rows, (r) => `let a_at${r} = min(row + ${r}u, dims.m - 1u)${transA ? "" : " * dims.aColumns"} + dims.aOffset;`).join("\n  ")}
   ${accumulators}
   for (var k0 = 0u; k0 < dims.k; k0 += ${size}u) {
-    let k = k0 + lane;
-    ${each(rows, (r) => `let a${r} = select(0.0, a[index_a(row${r}, min(k, last))], k < dims.k);`).join("\n    ")}
+    ${each(rows, loadA).join("\n    ")}
     ${steps}
   }
   ${each(rows, (r) => each(columns, (c) => `store(row + ${r}u, col + ${c * size}u, s${r}_${c});`).join(" ")).join("\n  ")}
 }
 `;
+}
+
+interface SubgroupTile {
+  readonly rows: number;
+  readonly columns: number;
+  readonly transA: boolean;
+  readonly transB: boolean;
+  /** k is a multiple of the subgroup size. */
+  readonly alignedK: boolean;
 }

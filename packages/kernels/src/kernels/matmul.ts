@@ -13,6 +13,7 @@ export interface MatmulTile {
   readonly variant: "subgroup" | "shared";
   readonly rows: number;
   readonly columns: number;
+  readonly alignedK: boolean;
 }
 
 export interface MatmulStatics extends Record<string, string | number | boolean> {
@@ -29,6 +30,8 @@ export interface MatmulStatics extends Record<string, string | number | boolean>
   variant: "subgroup" | "shared";
   rows: number;
   columns: number;
+  /** k is a multiple of the subgroup size: no step is cut short. */
+  alignedK: boolean;
 }
 
 type MatmulDims = "m" | "n" | "k" | "scale" | "aColumns" | "aOffset" | "yColumns" | "yOffset";
@@ -131,16 +134,16 @@ const scratch = new DataView(new ArrayBuffer(4));
  * GPUs take shared-memory tiles unless m is small.
  */
 export function chooseTile(
-  { m, n }: { readonly m: number; readonly n: number },
+  { m, n, k }: { readonly m: number; readonly n: number; readonly k: number },
   capabilities: Capabilities,
 ): MatmulTile {
-  const fixedSubgroup = capabilities.subgroups && capabilities.subgroupMinSize === capabilities.subgroupMaxSize;
-  if (!fixedSubgroup || (!capabilities.isSoftware && m > 16)) {
-    return { variant: "shared", rows: m <= 16 ? 1 : 4, columns: 4 };
+  const { subgroups, subgroupMinSize: size, subgroupMaxSize, isSoftware } = capabilities;
+  if (!subgroups || size !== subgroupMaxSize || (!isSoftware && m > 16)) {
+    return { variant: "shared", rows: m <= 16 ? 1 : 4, columns: 4, alignedK: false };
   }
-  const columns = n <= capabilities.subgroupMinSize ? 1 : 2;
+  const columns = n <= size ? 1 : 2;
   const rows = [1, 2, 4, 8].find((r) => m <= r) ?? 16;
-  return { variant: "subgroup", rows, columns };
+  return { variant: "subgroup", rows, columns, alignedK: k % size === 0 };
 }
 
 function cases(): KernelCase<MatmulStatics, MatmulDims, MatmulBuffers>[] {
@@ -154,6 +157,7 @@ function cases(): KernelCase<MatmulStatics, MatmulDims, MatmulBuffers>[] {
     variant: "subgroup",
     rows: 4,
     columns: 2,
+    alignedK: false,
   };
   const bits = (type: WeightType) => (i: number) => {
     // Two small floats of either sign in one word.
@@ -222,6 +226,13 @@ function cases(): KernelCase<MatmulStatics, MatmulDims, MatmulBuffers>[] {
   for (const rows of [1, 2, 8, 16]) {
     all.push({ name: `subgroup ${rows} rows`, statics: { ...plain, rows }, dims: at(17, 19, 13) });
   }
+  for (const transB of [false, true]) {
+    for (const transA of [false, true]) {
+      // 128 is a multiple of every subgroup size.
+      const name = `whole steps ${transA ? "aT" : "a"} ${transB ? "bT" : "b"}`;
+      all.push({ name, statics: { ...plain, transA, transB, alignedK: true }, dims: at(6, 20, 128, transA) });
+    }
+  }
   all.push({ name: "one element", statics: plain, dims: at(1, 1, 1) });
   for (const [m, n, k] of [
     [512, 512, 512],
@@ -232,7 +243,7 @@ function cases(): KernelCase<MatmulStatics, MatmulDims, MatmulBuffers>[] {
   ] as const) {
     all.push({
       name: `${m}x${k}x${n}`,
-      statics: { ...plain, rows: Math.min(16, m) },
+      statics: { ...plain, rows: Math.min(16, m), alignedK: true },
       dims: at(m, n, k),
       benchOnly: true,
     });
