@@ -328,6 +328,24 @@ test("random bytes are never read as a file", () => {
   }
 });
 
+test("a file of 6 GB is opened, and read beyond 4 GB, without being read whole", () => {
+  const path = join(folder, "sparse.safetensors");
+  const big = 6_000_000_000;
+  const file = raw(
+    `{"a":{"dtype":"U8","shape":[${big}],"data_offsets":[0,${big}]},"z":{"dtype":"F32","shape":[1],"data_offsets":[${big},${big + 4}]}}`,
+  );
+  writeFileSync(path, file);
+  truncateSync(path, file.length + big + 4); // sparse: it takes no room on disk
+  const before = process.memoryUsage.rss();
+  const opened = openSafetensors(path);
+  expect(opened.info("z").begin).toBe(file.length + big);
+  expect([...opened.read("z")]).toEqual([0, 0, 0, 0]);
+  expect(opened.readRange("a", big - 10, big)).toHaveLength(10);
+  opened.close();
+  expect(process.memoryUsage.rss() - before).toBeLessThan(200_000_000);
+  rmSync(path);
+});
+
 test("a header of 100,000 tensors is read in linear time", () => {
   const tensors = new Map(Array.from({ length: 100_000 }, (_, i) => [`model.layers.${i}.weight`, f32(i)]));
   const began = performance.now();
