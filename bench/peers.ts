@@ -16,7 +16,10 @@ import {
 
 Object.assign(globalThis, globals);
 const gpu = create([]);
-Object.defineProperty(globalThis, "navigator", { value: { gpu, userAgent: "bun", platform: "linux" }, configurable: true });
+Object.defineProperty(globalThis, "navigator", {
+  value: { gpu, userAgent: "bun", platform: "linux" },
+  configurable: true,
+});
 
 const rounds = Number(process.argv.find((arg) => /^\d+$/.test(arg)) ?? 7);
 const SHAPES = [
@@ -37,7 +40,15 @@ type Maker = (a: Float32Array, b: Float32Array, m: number, k: number, chain: num
 const ours: Maker = async (a, b, m, k, chain) => {
   const device = await openDevice();
   // The peers take b as [k, n]; so do we here.
-  const statics = { transA: false, transB: false, bType: "f32", hasBias: false, activation: "none", hasResidual: false, ...chooseTile({ m, n: k, k }, device.capabilities) };
+  const statics = {
+    transA: false,
+    transB: false,
+    bType: "f32",
+    hasBias: false,
+    activation: "none",
+    hasResidual: false,
+    ...chooseTile({ m, n: k, k, transB: false }, device.capabilities),
+  };
   const buffers = [m * k, m * k, m * k].map((count, i) => device.createBuffer(count * 4, `x${i}`));
   const weight = device.createBuffer(k * k * 4, "b");
   device.write(weight, b);
@@ -47,7 +58,11 @@ const ours: Maker = async (a, b, m, k, chain) => {
     kernel: matmul,
     statics,
     dims: { m, n: k, k, aColumns: k, aOffset: 0, yColumns: k, yOffset: 0, scale: 1 },
-    buffers: { a: window(buffers[i === 0 ? 0 : 1 + ((i - 1) % 2)]!), b: window(weight), y: window(buffers[1 + (i % 2)]!) },
+    buffers: {
+      a: window(buffers[i === 0 ? 0 : 1 + ((i - 1) % 2)]!),
+      b: window(weight),
+      y: window(buffers[1 + (i % 2)]!),
+    },
   }));
   const dims = uploadDims(device, calls, "peers");
   const dispatches: Dispatch[] = [];
@@ -72,9 +87,21 @@ const tfjs: Maker = async (a, b, m, k, chain) => {
   const { WebGPUBackend } = await import("@tensorflow/tfjs-backend-webgpu");
   if (!tf.engine().registryFactory.webgpu || tf.getBackend() !== "webgpu") {
     const adapter = (await gpu.requestAdapter())!;
-    const { maxStorageBufferBindingSize, maxBufferSize, maxComputeWorkgroupStorageSize, maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupSizeX } = adapter.limits;
+    const {
+      maxStorageBufferBindingSize,
+      maxBufferSize,
+      maxComputeWorkgroupStorageSize,
+      maxComputeInvocationsPerWorkgroup,
+      maxComputeWorkgroupSizeX,
+    } = adapter.limits;
     const device = await adapter.requestDevice({
-      requiredLimits: { maxStorageBufferBindingSize, maxBufferSize, maxComputeWorkgroupStorageSize, maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupSizeX },
+      requiredLimits: {
+        maxStorageBufferBindingSize,
+        maxBufferSize,
+        maxComputeWorkgroupStorageSize,
+        maxComputeInvocationsPerWorkgroup,
+        maxComputeWorkgroupSizeX,
+      },
     });
     const backend = new WebGPUBackend(device, adapter.info);
     tf.removeBackend("webgpu");
@@ -101,19 +128,29 @@ const tfjs: Maker = async (a, b, m, k, chain) => {
 const onnxruntime: Maker = async (a, b, m, k, chain) => {
   const ort = await import("onnxruntime-node");
   const { onnx } = (await import("onnx-proto")).default;
-  const shape = (dims: number[]) => ({ tensorType: { elemType: 1, shape: { dim: dims.map((dimValue) => ({ dimValue })) } } });
+  const shape = (dims: number[]) => ({
+    tensorType: { elemType: 1, shape: { dim: dims.map((dimValue) => ({ dimValue })) } },
+  });
   const model = onnx.ModelProto.create({
     irVersion: 8,
     opsetImport: [{ domain: "", version: 13 }],
     graph: {
       name: "chain",
-      node: Array.from({ length: chain }, (_, i) => ({ opType: "MatMul", input: [i === 0 ? "x" : `y${i}`, "w"], output: [i === chain - 1 ? "y" : `y${i + 1}`] })),
-      initializer: [{ name: "w", dims: [k, k], dataType: 1, rawData: new Uint8Array(b.buffer, b.byteOffset, b.byteLength) }],
+      node: Array.from({ length: chain }, (_, i) => ({
+        opType: "MatMul",
+        input: [i === 0 ? "x" : `y${i}`, "w"],
+        output: [i === chain - 1 ? "y" : `y${i + 1}`],
+      })),
+      initializer: [
+        { name: "w", dims: [k, k], dataType: 1, rawData: new Uint8Array(b.buffer, b.byteOffset, b.byteLength) },
+      ],
       input: [{ name: "x", type: shape([m, k]) }],
       output: [{ name: "y", type: shape([m, k]) }],
     },
   });
-  const session = await ort.InferenceSession.create(onnx.ModelProto.encode(model).finish(), { executionProviders: ["webgpu"] });
+  const session = await ort.InferenceSession.create(onnx.ModelProto.encode(model).finish(), {
+    executionProviders: ["webgpu"],
+  });
   const x = new ort.Tensor("float32", a, [m, k]);
   return { name: "onnxruntime-node webgpu", run: async () => (await session.run({ x })).y!.data as Float32Array };
 };
@@ -153,7 +190,9 @@ for (const { m, k, chain } of SHAPES) {
       if (!(worst < 1e-2)) throw new Error(`its result differs by ${worst}`);
       contenders.push({ contender, times: [] });
     } catch (error) {
-      console.error(`${make.name} at ${m}x${k}x${k}: left out: ${error instanceof Error ? error.message : String(error)}`);
+      console.error(
+        `${make.name} at ${m}x${k}x${k}: left out: ${error instanceof Error ? error.message : String(error)}`,
+      );
     }
   }
   for (let round = 0; round < rounds; round++) {
@@ -170,7 +209,9 @@ for (const { m, k, chain } of SHAPES) {
   const best = Math.max(...rows.slice(1).map((row) => row.gflops));
   const ratio = rows[0]!.gflops / best;
   report.push({ shape: `${m}x${k}x${k}`, rows, ratioToBestPeer: ratio });
-  console.error(`${m}x${k}x${k}: ${rows.map((row) => `${row.name} ${row.gflops.toFixed(2)}`).join(", ")} GFLOP/s; ${ratio.toFixed(2)}x the best peer`);
+  console.error(
+    `${m}x${k}x${k}: ${rows.map((row) => `${row.name} ${row.gflops.toFixed(2)}`).join(", ")} GFLOP/s; ${ratio.toFixed(2)}x the best peer`,
+  );
 }
 if (process.argv.includes("--json")) console.log(JSON.stringify(report, null, 2));
 process.exit(0);

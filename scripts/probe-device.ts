@@ -1,10 +1,15 @@
-/** Prints "gpu" or "software" for the adapter that WebGPU finds with the environment as it is; exits 1 if there is none. */
+/**
+ * Prints what kind of adapter WebGPU finds with the environment as it is: `gpu`, `lavapipe` or `software` (any other driver on the CPU).
+ * Exits 1 with the reason on stderr if there is none.
+ */
 import { openDevice } from "../packages/kernels/src/index.ts";
 
 try {
   const device = await openDevice();
-  console.log(device.capabilities.isSoftware ? "software" : "gpu");
+  const isLavapipe = device.info.device.startsWith("llvmpipe") || device.info.description.startsWith("llvmpipe");
+  console.log(!device.capabilities.isSoftware ? "gpu" : isLavapipe ? "lavapipe" : "software");
   await device.close();
-} catch {
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error);
   process.exitCode = 1;
 }

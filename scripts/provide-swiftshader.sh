@@ -1,24 +1,50 @@
 #!/bin/sh
-# Unpacks SwiftShader and a Vulkan loader from an npm package into CACHE/swiftshader. Usage: provide-swiftshader.sh CACHE BUN PACKAGE
-# Exits 1, quietly, where that cannot be done.
+# Makes FOLDER: SwiftShader and a Vulkan loader, out of the one npm package that has both.
+# Usage: provide-swiftshader.sh FOLDER LOG BUN. Exits 1 where that cannot be done; LOG says why.
 set -eu
-cache=$1
-bun=$2
-package=$3
-target=$cache/swiftshader
-[ ! -d "$target" ] || exit 0
-[ "$(uname -m)" = x86_64 ] && command -v npm >/dev/null 2>&1 && command -v tar >/dev/null 2>&1 || exit 1
+folder=$1
+log=$2
+bun=$3
+work=$folder.tmp
+PACKAGE=@sparticuz/chromium
+VERSION=147.0.0
+# Of swiftshader.tar.br in that version.
+SHA256=f957ea867313f9815b71dc2ed30cce301e01db4f3973fbdb31ffa5391b0ec45a
 
-work=$cache/swiftshader.tmp.$$
+give_up() {
+  echo "swiftshader: $*" >>"$log"
+  exit 1
+}
+
+[ "$(uname -m)" = x86_64 ] || give_up "there is no build for $(uname -m)"
+for tool in tar sha256sum; do
+  command -v "$tool" >/dev/null 2>&1 || give_up "$tool is not there"
+done
+
 trap 'rm -rf "$work"' EXIT
-trap 'exit 130' INT TERM
-mkdir -p "$work/out"
-printf 'graft: fetching a software Vulkan driver, SwiftShader (once, about 65 MB)\n' >&2
-(cd "$work" && npm pack --silent "$package" >/dev/null 2>&1) || exit 1
-tar -xzf "$work"/*.tgz -C "$work" package/bin/swiftshader.tar.br || tar -xzf "$work"/*.tgz -C "$work" || exit 1
-archive=$(find "$work/package" -name swiftshader.tar.br | head -n 1)
-[ -n "$archive" ] || exit 1
-"$bun" -e 'const z = require("node:zlib"), fs = require("node:fs"); fs.writeFileSync(process.argv[2], z.brotliDecompressSync(fs.readFileSync(process.argv[1])))' "$archive" "$work/swiftshader.tar"
-tar -xf "$work/swiftshader.tar" -C "$work/out"
-[ -f "$work/out/libvk_swiftshader.so" ] && [ -f "$work/out/vk_swiftshader_icd.json" ] || exit 1
-mv "$work/out" "$target"
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+rm -rf "$work"
+mkdir -p "$work/whole"
+printf 'graft: fetching a software Vulkan driver, SwiftShader, from npm (once, about 65 MB)\n' >&2
+# npm where it is, for its registry and proxy settings; else Bun, which is always there by now.
+if command -v npm >/dev/null 2>&1; then
+  (cd "$work" && npm_config_cache=$work/npm npm_config_update_notifier=false npm pack "$PACKAGE@$VERSION" >>"$log" 2>&1) || give_up "npm pack failed"
+  tar -xzf "$work"/*.tgz -C "$work" package/bin/swiftshader.tar.br >>"$log" 2>&1 || give_up "the package has no bin/swiftshader.tar.br"
+  archive=$work/package/bin/swiftshader.tar.br
+else
+  echo '{}' >"$work/package.json"
+  (cd "$work" && BUN_INSTALL_CACHE_DIR=$work/cache "$bun" add --ignore-scripts --no-progress "$PACKAGE@$VERSION" >>"$log" 2>&1) || give_up "bun add failed"
+  archive=$work/node_modules/$PACKAGE/bin/swiftshader.tar.br
+fi
+echo "$SHA256  $archive" | sha256sum -c >>"$log" 2>&1 || give_up "swiftshader.tar.br is not the file that was published"
+"$bun" -e 'await Bun.write(process.argv[2], require("node:zlib").brotliDecompressSync(await Bun.file(process.argv[1]).bytes()))' \
+  "$archive" "$work/swiftshader.tar" >>"$log" 2>&1 || give_up "swiftshader.tar.br could not be decompressed"
+# No OpenGL: only what a Vulkan program loads.
+tar -xf "$work/swiftshader.tar" -C "$work/whole" >>"$log" 2>&1 || give_up "swiftshader.tar could not be unpacked"
+rm -f "$work"/whole/libEGL* "$work"/whole/libGLES*
+for file in libvk_swiftshader.so libvulkan.so.1 vk_swiftshader_icd.json; do
+  [ -f "$work/whole/$file" ] || give_up "$file is not in swiftshader.tar"
+done
+rm -rf "$folder"
+mv "$work/whole" "$folder"

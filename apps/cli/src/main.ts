@@ -22,7 +22,10 @@ const commands: Readonly<
     load: () => load(import("./commands/serve.ts")),
   },
   tokenize: { summary: "token ids of texts", load: () => load(import("./commands/tokenize.ts")) },
-  bench: { summary: "measure the device's ceilings, the kernels against them, and a training step", load: () => load(import("./commands/bench.ts")) },
+  bench: {
+    summary: "measure the device's ceilings, the kernels against them, and a training step",
+    load: () => load(import("./commands/bench.ts")),
+  },
   doctor: {
     summary: "say what was found on this machine and what could be better",
     load: () => load(import("./commands/doctor.ts")),

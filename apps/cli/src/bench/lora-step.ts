@@ -19,7 +19,14 @@ export interface LoraStepResult {
 export async function benchLoraStep(device: Device, rounds = 5): Promise<LoraStepResult> {
   const definition = modelFor("llama", "bench");
   const config = definition.parseConfig(
-    { vocab_size: 4096, hidden_size: 256, intermediate_size: 688, num_hidden_layers: 4, num_attention_heads: 4, max_position_embeddings: 128 },
+    {
+      vocab_size: 4096,
+      hidden_size: 256,
+      intermediate_size: 688,
+      num_hidden_layers: 4,
+      num_attention_heads: 4,
+      max_position_embeddings: 128,
+    },
     "bench",
   );
   const random = new Random(1);
@@ -51,7 +58,14 @@ export async function benchLoraStep(device: Device, rounds = 5): Promise<LoraSte
     const [batch, length] = [4, 128];
     const tokens = batch * length;
     const ids = Int32Array.from({ length: tokens }, () => random.int(4096));
-    const micro = { batch, length, ids, labels: ids, positions: Int32Array.from(ids, (_, i) => i % length), segments: new Int32Array(tokens).fill(1) };
+    const micro = {
+      batch,
+      length,
+      ids,
+      labels: ids,
+      positions: Int32Array.from(ids, (_, i) => i % length),
+      segments: new Int32Array(tokens).fill(1),
+    };
     const plan = step.planFor(micro);
     const once = async (n: number): Promise<number> => {
       const begin = performance.now();
@@ -71,7 +85,13 @@ export async function benchLoraStep(device: Device, rounds = 5): Promise<LoraSte
     const secondsOf = new Map([...distinct.keys()].map((key, i) => [key, timings[i]!.seconds]));
     const matmulSeconds = products.reduce((sum, p) => sum + secondsOf.get(JSON.stringify([p.statics, p.dims]))!, 0);
     const stepSeconds = steps.toSorted((a, b) => a - b)[Math.floor(steps.length / 2)]!;
-    return { tokensPerSecond: tokens / stepSeconds, stepSeconds, matmulSeconds, dispatches: plan.calls.length, arenaBytes: plan.bytes.arena };
+    return {
+      tokensPerSecond: tokens / stepSeconds,
+      stepSeconds,
+      matmulSeconds,
+      dispatches: plan.calls.length,
+      arenaBytes: plan.bytes.arena,
+    };
   } finally {
     step.destroy();
     adapterWeights.destroy();

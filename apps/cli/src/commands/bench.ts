@@ -21,10 +21,14 @@ const SHAPES = [
 export default defineCommand({
   name: "bench",
   summary: "measure the device's ceilings, the kernels against them, and a training step",
-  description: "Medians of interleaved rounds. With --peers the matrix products of tfjs, onnxruntime and jax-js run in turn with ours on the same device (installed on demand in bench/).",
+  description:
+    "Medians of interleaved rounds. With --peers the matrix products of tfjs, onnxruntime and jax-js run in turn with ours on the same device (installed on demand in bench/).",
   examples: ["graft bench", "graft bench --filter matmul --json", "graft bench --peers"],
   options: z.object({
-    filter: z.string().optional().describe("only what matches this regular expression: kernel names, matmul, lora-step"),
+    filter: z
+      .string()
+      .optional()
+      .describe("only what matches this regular expression: kernel names, matmul, lora-step"),
     rounds: z.int().min(1).default(7).describe("rounds of each measurement"),
     peers: z.boolean().default(false).describe("compare matrix products with other WebGPU libraries"),
     json: z.boolean().default(false).describe("print one JSON document"),
@@ -38,13 +42,29 @@ export default defineCommand({
       const ceilings = await measureCeilings(device);
       const candidates: Candidate[] = [];
       for (const [m, n, k] of SHAPES) {
-        const statics = { transA: false, transB: true, bType: "f32", hasBias: false, activation: "none", hasResidual: false, ...chooseTile({ m, n, k }, device.capabilities) };
-        candidates.push({ name: `matmul ${m}x${k}x${n}`, kernel: matmul, statics, dims: { m, n, k, aColumns: k, aOffset: 0, yColumns: n, yOffset: 0, scale: 1 } });
+        const statics = {
+          transA: false,
+          transB: true,
+          bType: "f32",
+          hasBias: false,
+          activation: "none",
+          hasResidual: false,
+          ...chooseTile({ m, n, k, transB: true }, device.capabilities),
+        };
+        candidates.push({
+          name: `matmul ${m}x${k}x${n}`,
+          kernel: matmul,
+          statics,
+          dims: { m, n, k, aColumns: k, aOffset: 0, yColumns: n, yOffset: 0, scale: 1 },
+        });
       }
       for (const kernel of kernels) {
         // The largest case stands for model scale.
-        const kase = kernel.cases.toSorted((a, b) => kernel.cost(b.dims, b.statics).bytes - kernel.cost(a.dims, a.statics).bytes)[0];
-        if (kase && kernel.name !== "matmul" && !kernel.name.startsWith("measure")) candidates.push({ name: `${kernel.name} ${kase.name}`, kernel, statics: kase.statics, dims: kase.dims });
+        const kase = kernel.cases.toSorted(
+          (a, b) => kernel.cost(b.dims, b.statics).bytes - kernel.cost(a.dims, a.statics).bytes,
+        )[0];
+        if (kase && kernel.name !== "matmul" && !kernel.name.startsWith("measure"))
+          candidates.push({ name: `${kernel.name} ${kase.name}`, kernel, statics: kase.statics, dims: kase.dims });
       }
       const chosen = candidates.filter((c) => wanted.test(c.name));
       log(`timing ${chosen.length} kernels`);
@@ -61,16 +81,28 @@ export default defineCommand({
       if (wanted.test("lora-step")) log("timing a LoRA step");
       const loraStep = wanted.test("lora-step") ? await benchLoraStep(device) : undefined;
       if (o.json) {
-        print(JSON.stringify({ device: device.info, ceilings, kernels: rows, loraStep, date: new Date().toISOString() }, null, 2));
+        print(
+          JSON.stringify(
+            { device: device.info, ceilings, kernels: rows, loraStep, date: new Date().toISOString() },
+            null,
+            2,
+          ),
+        );
         return 0;
       }
-      print(`${device.info.description || device.info.device}: ${ceilings.fmaGflops.toFixed(1)} GFLOP/s multiply-add, ${ceilings.copyGibps.toFixed(1)} GiB/s copy, ${ceilings.dispatchMicroseconds.toFixed(1)} us per dispatch`);
+      print(
+        `${device.info.description || device.info.device}: ${ceilings.fmaGflops.toFixed(1)} GFLOP/s multiply-add, ${ceilings.copyGibps.toFixed(1)} GiB/s copy, ${ceilings.dispatchMicroseconds.toFixed(1)} us per dispatch`,
+      );
       for (const r of rows) {
-        print(`${r.name.padEnd(44)} ${r.microseconds.toFixed(1).padStart(10)} us ${r.gflops.toFixed(2).padStart(8)} GFLOP/s (${(100 * r.fractionOfFma).toFixed(0).padStart(3)} %) ${r.gibps.toFixed(2).padStart(7)} GiB/s (${(100 * r.fractionOfCopy).toFixed(0).padStart(3)} %)`);
+        print(
+          `${r.name.padEnd(44)} ${r.microseconds.toFixed(1).padStart(10)} us ${r.gflops.toFixed(2).padStart(8)} GFLOP/s (${(100 * r.fractionOfFma).toFixed(0).padStart(3)} %) ${r.gibps.toFixed(2).padStart(7)} GiB/s (${(100 * r.fractionOfCopy).toFixed(0).padStart(3)} %)`,
+        );
       }
       if (loraStep) {
         const { tokensPerSecond, stepSeconds, matmulSeconds, dispatches } = loraStep;
-        print(`LoRA step: ${tokensPerSecond.toFixed(0)} tokens/s, ${(1000 * stepSeconds).toFixed(0)} ms, ${(stepSeconds / matmulSeconds).toFixed(2)}x its ${(1000 * matmulSeconds).toFixed(0)} ms of bare matrix products, ${dispatches} dispatches`);
+        print(
+          `LoRA step: ${tokensPerSecond.toFixed(0)} tokens/s, ${(1000 * stepSeconds).toFixed(0)} ms, ${(stepSeconds / matmulSeconds).toFixed(2)}x its ${(1000 * matmulSeconds).toFixed(0)} ms of bare matrix products, ${dispatches} dispatches`,
+        );
       }
       return 0;
     } finally {
@@ -83,7 +115,8 @@ export default defineCommand({
 async function runPeers(o: { rounds: number; json: boolean }, signal: AbortSignal): Promise<number> {
   const folder = join(config.root, "bench");
   if (!existsSync(join(folder, "package.json"))) throw new UsageError(`${folder}: the peers' workspace is missing`);
-  const run = (command: string[]) => Bun.spawn(command, { cwd: folder, stdout: "inherit", stderr: "inherit", signal }).exited;
+  const run = (command: string[]) =>
+    Bun.spawn(command, { cwd: folder, stdout: "inherit", stderr: "inherit", signal }).exited;
   if (!existsSync(join(folder, "node_modules"))) {
     // onnxruntime's install script fetches CUDA libraries, which the WebGPU provider does not need.
     const code = await run(["bun", "install", "--frozen-lockfile", "--ignore-scripts"]);

@@ -101,6 +101,7 @@ export async function trainAdapter(
   steps: number,
   signal: AbortSignal,
   log: (line: string) => void,
+  learningRate = 2e-3,
 ) {
   const device = await openDevice();
   const model = loadBaseModel(device, folder);
@@ -132,7 +133,7 @@ export async function trainAdapter(
         packing: false,
         epochs: 100,
         maxSteps: steps,
-        learningRate: 5e-3,
+        learningRate,
         schedule: "linear",
         warmupSteps: 5,
         optimizer: adamwDefaults,

@@ -134,14 +134,16 @@ const scratch = new DataView(new ArrayBuffer(4));
  * GPUs take shared-memory tiles unless m is small.
  */
 export function chooseTile(
-  { m, n, k }: { readonly m: number; readonly n: number; readonly k: number },
+  { m, n, k, transB }: { readonly m: number; readonly n: number; readonly k: number; readonly transB: boolean },
   capabilities: Capabilities,
 ): MatmulTile {
   const { subgroups, subgroupMinSize: size, subgroupMaxSize, isSoftware } = capabilities;
   if (!subgroups || size !== subgroupMaxSize || (!isSoftware && m > 16)) {
     return { variant: "shared", rows: m <= 16 ? 1 : 4, columns: 4, alignedK: false };
   }
-  const columns = n <= size ? 1 : 2;
+  // Few rows: what counts is how b is walked. Rows of [n, k] are read along k, one for each lane; rows of [k, n] are short unless a lane takes several columns.
+  const wanted = m > 8 ? 2 : transB ? 1 : 4;
+  const columns = n <= size ? 1 : wanted;
   const rows = [1, 2, 4, 8].find((r) => m <= r) ?? 16;
   return { variant: "subgroup", rows, columns, alignedK: k % size === 0 };
 }
