@@ -114,7 +114,7 @@ function withBos(ids: number[], bosId: number | undefined): number[] {
 
 function describe(services: Services, entry: TokenLogprob) {
   const one = ({ id, logprob }: { id: number; logprob: number }) => {
-    const token = services.tokenizer.decode([id], { skipSpecialTokens: false });
+    const token = services.tokenizer.decode([id], { skipSpecialTokens: false, isContinuation: true });
     return { token, logprob, bytes: [...new TextEncoder().encode(token)] };
   };
   return { ...one(entry), top_logprobs: entry.top.map(one) };

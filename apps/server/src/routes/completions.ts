@@ -106,7 +106,7 @@ function logprobsOf(
   entries: readonly (Omit<TokenLogprob, "logprob"> & { logprob: number | null })[],
   begin: number,
 ) {
-  const name = (id: number) => services.tokenizer.decode([id], { skipSpecialTokens: false });
+  const name = (id: number) => services.tokenizer.decode([id], { skipSpecialTokens: false, isContinuation: true });
   let offset = begin;
   const tokens = entries.map((entry) => name(entry.id));
   const offsets = tokens.map((token) => {

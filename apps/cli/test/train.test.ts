@@ -1,0 +1,115 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { type BaseModel, loadBaseModel } from "@graft/core/models";
+import { loadTokenizer } from "@graft/core/text";
+import { adamwDefaults } from "@graft/core/train";
+import { type Device, openDevice } from "@graft/kernels";
+import { existsSync, mkdtempSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { trainRun, type TrainRunOptions } from "../src/train/run.ts";
+
+const models = resolve(import.meta.dir, "../../../models");
+const micro = join(models, "graft-micro-llama");
+const scratch = mkdtempSync(join(tmpdir(), "train-"));
+let device: Device;
+let model: BaseModel;
+beforeAll(async () => {
+  device = await openDevice();
+  model = loadBaseModel(device, micro);
+});
+afterAll(async () => {
+  model.destroy();
+  await device.close();
+});
+
+const options = (name: string, changes: Partial<TrainRunOptions> = {}): TrainRunOptions => ({
+  dataPath: join(models, "data/micro-math-train.json"),
+  outputDir: join(scratch, name),
+  adapterConfig: { peft_type: "LORA", r: 4, lora_alpha: 8, lora_dropout: 0.1, target_modules: ["q_proj", "v_proj"] },
+  promptTemplate: "micro",
+  cutoffLen: 48,
+  trainOnInputs: false,
+  valSetSize: 8,
+  batchSize: 4,
+  microBatchSize: 2,
+  groupByLength: true,
+  packing: false,
+  maxRows: 32,
+  epochs: 1,
+  maxSteps: undefined,
+  learningRate: 3e-3,
+  schedule: "linear",
+  warmupSteps: 1,
+  optimizer: adamwDefaults,
+  maxGradNorm: 1,
+  lossReduction: "token",
+  gradientCheckpointing: false,
+  seed: 3,
+  evalSteps: 3,
+  saveSteps: 2,
+  saveTotalLimit: 1,
+  ...changes,
+});
+
+/** Trains; aborts after `stopAfter` steps, as Ctrl-C does. */
+function run(o: TrainRunOptions, stopAfter = Number.POSITIVE_INFINITY) {
+  const controller = new AbortController();
+  const progress = {
+    step({ step }: { step: number }) {
+      if (step === stopAfter) controller.abort();
+    },
+    note: () => undefined,
+    end: () => undefined,
+  };
+  return trainRun(model, loadTokenizer(micro), o, { progress, signal: controller.signal });
+}
+const bytes = (name: string) => readFileSync(join(scratch, name, "adapter_model.safetensors"));
+
+test("the same seed gives the same bytes; stopped and resumed gives them too", async () => {
+  const straight = await run(options("straight"));
+  expect(straight.steps).toBe(6);
+  expect(straight.evalLosses.map((e) => e.step)).toEqual([3, 6]);
+  await run(options("again"));
+  expect(bytes("again").equals(bytes("straight"))).toBe(true);
+
+  const stopped = await run(options("parts"), 3);
+  expect(stopped.reason).toBe("stopped");
+  expect(existsSync(join(scratch, "parts/checkpoint-3/trainer_state.json"))).toBe(true);
+  const resumed = await run(options("parts", { resumeFromCheckpoint: "true" }));
+  expect([...stopped.losses, ...resumed.losses]).toEqual([...straight.losses]);
+  expect(
+    readFileSync(join(scratch, "parts/metrics.jsonl"), "utf8")
+      .split("\n")
+      .filter((line) => line.includes('"loss"')).length,
+  ).toBe(6);
+  expect(device.liveBuffers).toBe(model.weights.size);
+});
+
+test("only so many checkpoints are kept, and none is half-written", async () => {
+  await run(options("kept"));
+  const names = readdirSync(join(scratch, "kept"));
+  expect(names.filter((name) => name.startsWith("checkpoint-")).length).toBeLessThanOrEqual(2);
+  expect(names.filter((name) => name.includes(".tmp"))).toEqual([]);
+});
+
+test("gradient checkpointing and packing train too", async () => {
+  const plain = await run(options("plain", { maxSteps: 2 }));
+  const checkpointed = await run(options("checkpointed", { maxSteps: 2, gradientCheckpointing: true }));
+  expect(checkpointed.losses).toEqual(plain.losses);
+  const packed = await run(options("packed", { maxSteps: 2, packing: true, groupByLength: false }));
+  expect(packed.losses.every((loss) => Number.isFinite(loss))).toBe(true);
+});
+
+test("mistakes in data and settings are named", async () => {
+  const file = (name: string, text: string) => {
+    const path = join(scratch, name);
+    writeFileSync(path, text);
+    return path;
+  };
+  await expect(run(options("x", { dataPath: join(scratch, "nowhere.json") }))).rejects.toThrow("nowhere.json");
+  await expect(run(options("x", { dataPath: file("empty.json", "[]") }))).rejects.toThrow("no rows");
+  await expect(run(options("x", { dataPath: file("field.json", '[{"instruction": "a"}]') }))).rejects.toThrow("output");
+  await expect(run(options("x", { promptTemplate: "alpacca" }))).rejects.toThrow("did you mean alpaca");
+  await expect(run(options("x", { schedule: "linaer" }))).rejects.toThrow("did you mean linear");
+  await expect(run(options("x", { resumeFromCheckpoint: "true" }))).rejects.toThrow("no checkpoint");
+});
