@@ -28,15 +28,19 @@ rm -rf "$work"
 mkdir -p "$work/whole"
 printf 'graft: fetching a software Vulkan driver, SwiftShader, from npm (once, about 65 MB)\n' >&2
 # npm where it is, for its registry and proxy settings; else Bun, which is always there by now.
-if command -v npm >/dev/null 2>&1; then
-  (cd "$work" && npm_config_cache=$work/npm npm_config_update_notifier=false npm pack "$PACKAGE@$VERSION" >>"$log" 2>&1) || give_up "npm pack failed"
-  tar -xzf "$work"/*.tgz -C "$work" package/bin/swiftshader.tar.br >>"$log" 2>&1 || give_up "the package has no bin/swiftshader.tar.br"
-  archive=$work/package/bin/swiftshader.tar.br
-else
+fetch_with_npm() {
+  command -v npm >/dev/null 2>&1 || return 1
+  (cd "$work" && npm_config_cache=$work/npm npm_config_update_notifier=false npm pack "$PACKAGE@$VERSION" >>"$log" 2>&1) || return 1
+  tar -xzf "$work"/*.tgz -C "$work" package/bin/swiftshader.tar.br >>"$log" 2>&1
+}
+fetch_with_bun() {
   echo '{}' >"$work/package.json"
-  (cd "$work" && BUN_INSTALL_CACHE_DIR=$work/cache "$bun" add --ignore-scripts --no-progress "$PACKAGE@$VERSION" >>"$log" 2>&1) || give_up "bun add failed"
-  archive=$work/node_modules/$PACKAGE/bin/swiftshader.tar.br
-fi
+  (cd "$work" && BUN_INSTALL_CACHE_DIR=$work/cache "$bun" add --ignore-scripts --no-progress "$PACKAGE@$VERSION" >>"$log" 2>&1) || return 1
+  rm -rf "$work/package"
+  ln -s "node_modules/$PACKAGE" "$work/package"
+}
+fetch_with_npm || fetch_with_bun || give_up "$PACKAGE could not be fetched"
+archive=$work/package/bin/swiftshader.tar.br
 echo "$SHA256  $archive" | sha256sum -c >>"$log" 2>&1 || give_up "swiftshader.tar.br is not the file that was published"
 "$bun" -e 'await Bun.write(process.argv[2], require("node:zlib").brotliDecompressSync(await Bun.file(process.argv[1]).bytes()))' \
   "$archive" "$work/swiftshader.tar" >>"$log" 2>&1 || give_up "swiftshader.tar.br could not be decompressed"
