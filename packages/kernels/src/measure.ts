@@ -1,39 +1,60 @@
 /** What a device can do at best: the ceilings that kernels are measured against. */
-import type { Device } from "./device.ts";
-import { defineKernel, encode, prepare, uploadDims } from "./kernel.ts";
+import type { Device, DeviceBuffer } from "./device.ts";
+import { defineKernel, type Dispatch, encode, prepare, uploadDims } from "./kernel.ts";
 
-const CHAINS = 16;
 const STEPS = 512;
+const WORKGROUP = 64;
 
-/** Register-only fused multiply-adds: CHAINS independent chains per thread. */
-export const fmaKernel = defineKernel<Record<never, never>, "count", "y">({
+/** Independent chains of multiply-adds in each thread, on scalars or on vectors of two or four. */
+type FmaShape = { readonly chains: number; readonly width: 1 | 2 | 4 };
+
+/** Which shape is fastest differs between drivers: software ones keep few vectors in registers, GPUs want enough chains to hide latency. */
+const FMA_SHAPES: readonly FmaShape[] = [
+  { chains: 8, width: 1 },
+  { chains: 16, width: 1 },
+  { chains: 2, width: 4 },
+  { chains: 4, width: 4 },
+];
+
+/** y[i] = sum over chains and lanes of a after STEPS times a = a x + 0.25, x = 0.5 + 1e-9 i: multiply-adds from registers, nothing else. */
+export const fmaKernel = defineKernel<FmaShape, "count", "y">({
   name: "measure_fma",
   dims: { count: "u32" },
   bindings: () => ({ y: { type: "f32", access: "read_write" } }),
-  wgsl: () => `
-@compute @workgroup_size(64)
+  wgsl({ chains, width }) {
+    const type = width === 1 ? "f32" : `vec${width}f`;
+    const each = (line: (name: string, index: number) => string, separator: string) =>
+      Array.from({ length: chains }, (_, i) => line(`a${i}`, i)).join(separator);
+    return `
+@compute @workgroup_size(${WORKGROUP})
 fn main(@builtin(global_invocation_id) id: vec3u) {
-  let x = 0.5 + f32(id.x) * 1e-9;
-  ${Array.from({ length: CHAINS }, (_, i) => `var a${i} = f32(${i}) * 0.01;`).join(" ")}
-  for (var i = 0u; i < ${STEPS}u; i++) { ${Array.from({ length: CHAINS }, (_, i) => `a${i} = fma(a${i}, x, 0.25);`).join(" ")} }
-  if (id.x < dims.count) { y[id.x] = ${Array.from({ length: CHAINS }, (_, i) => `a${i}`).join(" + ")}; }
-}`,
-  grid: ({ count }) => Math.ceil(count / 64),
+  let x = ${type}(0.5 + f32(id.x) * 1e-9);
+  ${each((a, i) => `var ${a} = ${type}(f32(${i}) * 0.01);`, " ")}
+  for (var i = 0u; i < ${STEPS}u; i++) { ${each((a) => `${a} = fma(${a}, x, ${type}(0.25));`, " ")} }
+  if (id.x < dims.count) { y[id.x] = ${each((a) => (width === 1 ? a : `dot(${a}, ${type}(1))`), " + ")}; }
+}`;
+  },
+  grid: ({ count }) => Math.ceil(count / WORKGROUP),
   sizes: ({ count }) => ({ y: count }),
-  reference({ y }, { count }) {
+  reference({ y }, { count }, { chains, width }) {
     for (let n = 0; n < count; n++) {
       const x = 0.5 + n * 1e-9;
       let sum = 0;
-      for (let c = 0; c < CHAINS; c++) {
+      for (let c = 0; c < chains; c++) {
         let a = c * 0.01;
         for (let i = 0; i < STEPS; i++) a = a * x + 0.25;
-        sum += a;
+        sum += a * width;
       }
       y[n] = sum;
     }
   },
-  cost: ({ count }) => ({ flops: 2 * CHAINS * STEPS * count, bytes: 4 * count }),
-  cases: [{ name: "130", statics: {}, dims: { count: 130 }, tolerance: { atol: 1e-4, rtol: 1e-4 } }],
+  cost: ({ count }, { chains, width }) => ({ flops: 2 * chains * width * STEPS * count, bytes: 4 * count }),
+  cases: FMA_SHAPES.map((statics) => ({
+    name: `${statics.chains} x ${statics.width}`,
+    statics,
+    dims: { count: 130 },
+    tolerance: { atol: 1e-4, rtol: 1e-4 },
+  })),
 });
 
 export interface Ceilings {
@@ -45,69 +66,148 @@ export interface Ceilings {
   readonly dispatchMicroseconds: number;
 }
 
-/** Best of `rounds` for each. Takes about a second on a slow device. */
-export async function measureCeilings(device: Device, rounds = 5): Promise<Ceilings> {
-  const threads = device.capabilities.isSoftware ? 1 << 13 : 1 << 20;
-  const fmaSeconds = await bestDispatch(device, threads, 1, rounds);
-  const one = await bestDispatch(device, 64, 1, rounds);
-  const many = await bestDispatch(device, 64, 257, rounds);
-  const bytes = 64 * 2 ** 20;
-  const [a, b] = [device.createBuffer(bytes, "copy from"), device.createBuffer(bytes, "copy to")];
-  const copySeconds = await best(
-    rounds,
-    () =>
-      device.scope("copy", () => {
-        const encoder = device.gpu.createCommandEncoder();
-        encoder.copyBufferToBuffer(a.gpu, 0, b.gpu, 0, bytes);
-        device.gpu.queue.submit([encoder.finish()]);
-      }),
-    device,
-  );
-  a.destroy();
-  b.destroy();
-  return {
-    fmaGflops: (2 * CHAINS * STEPS * threads) / fmaSeconds / 1e9,
-    copyGibps: (2 * bytes) / copySeconds / 2 ** 30,
-    dispatchMicroseconds: Math.max(0, ((many - one) / 256) * 1e6),
-  };
+/**
+ * Best of `rounds` for each, by the device's own clock where it has timestamps. Rounds are short and many, so that one of them is likely to
+ * have the machine for itself. Takes about a second on a slow device.
+ */
+export async function measureCeilings(device: Device, rounds = 20): Promise<Ceilings> {
+  const clock = createClock(device);
+  try {
+    return {
+      fmaGflops: await measureFma(device, clock, rounds),
+      copyGibps: await measureCopy(device, clock, rounds),
+      dispatchMicroseconds: await measureDispatch(device, clock, rounds),
+    };
+  } finally {
+    clock.destroy();
+  }
 }
 
-async function bestDispatch(device: Device, threads: number, repeats: number, rounds: number): Promise<number> {
-  const buffer = device.createBuffer(threads * 4, "measure");
-  const call = { kernel: fmaKernel, statics: {}, dims: { count: threads } };
+async function measureFma(device: Device, clock: Clock, rounds: number): Promise<number> {
+  const count = device.capabilities.isSoftware ? 1 << 13 : 1 << 20;
+  let best = 0;
+  for (const statics of FMA_SHAPES) {
+    const seconds = await withDispatch(device, statics, count, (dispatch) => clock.best(rounds, [dispatch]));
+    best = Math.max(best, fmaKernel.cost({ count }, statics).flops / seconds / 1e9);
+  }
+  return best;
+}
+
+async function measureDispatch(device: Device, clock: Clock, rounds: number): Promise<number> {
+  const extra = 256;
+  return withDispatch(device, FMA_SHAPES[0]!, 1, async (dispatch) => {
+    const one = await clock.best(rounds, [dispatch]);
+    const many = await clock.best(
+      rounds,
+      Array.from({ length: 1 + extra }, () => dispatch),
+    );
+    return Math.max(0, ((many - one) / extra) * 1e6);
+  });
+}
+
+// A pass's timestamps cannot enclose a copy of buffers: wall time, over a size that makes the submission's own cost small.
+async function measureCopy(device: Device, clock: Clock, rounds: number): Promise<number> {
+  const bytes = 64 * 2 ** 20;
+  const [from, to] = [device.createBuffer(bytes, "copy from"), device.createBuffer(bytes, "copy to")];
+  try {
+    const seconds = await clock.bestWall(rounds, (encoder) =>
+      encoder.copyBufferToBuffer(from.gpu, 0, to.gpu, 0, bytes),
+    );
+    return (2 * bytes) / seconds / 2 ** 30;
+  } finally {
+    from.destroy();
+    to.destroy();
+  }
+}
+
+async function withDispatch<T>(
+  device: Device,
+  statics: FmaShape,
+  count: number,
+  use: (dispatch: Dispatch) => Promise<T>,
+): Promise<T> {
+  const buffer = device.createBuffer(count * 4, "measure");
+  const call = { kernel: fmaKernel, statics, dims: { count } };
   const dims = uploadDims(device, [{ ...call, buffers: {} }], "measure");
   try {
     const window = { buffer, offset: 0, size: buffer.size };
-    const dispatch = await prepare(device, { ...call, buffers: { y: window } }, dims.window(0));
-    return await best(
-      rounds,
-      () =>
-        device.scope("measure", () => {
-          const encoder = device.gpu.createCommandEncoder();
-          const pass = encoder.beginComputePass();
-          encode(
-            pass,
-            Array.from({ length: repeats }, () => dispatch),
-          );
-          pass.end();
-          device.gpu.queue.submit([encoder.finish()]);
-        }),
-      device,
-    );
+    return await use(await prepare(device, { ...call, buffers: { y: window } }, dims.window(0)));
   } finally {
     buffer.destroy();
     dims.destroy();
   }
 }
 
-/** Seconds of the fastest round, after one that does not count (drivers compile at the first dispatch). */
-async function best(rounds: number, submit: () => Promise<unknown>, device: Device): Promise<number> {
-  let seconds = Number.POSITIVE_INFINITY;
-  for (let i = 0; i <= rounds; i++) {
-    const start = performance.now();
-    await submit();
-    await device.idle();
-    if (i > 0) seconds = Math.min(seconds, (performance.now() - start) / 1000);
+interface Clock {
+  /** Seconds of the fastest of `rounds` passes over these dispatches. */
+  best(rounds: number, dispatches: readonly Dispatch[]): Promise<number>;
+  /** Seconds from submission to completion of the fastest round. */
+  bestWall(rounds: number, encode: (encoder: GPUCommandEncoder) => void): Promise<number>;
+  destroy(): void;
+}
+
+function createClock(device: Device): Clock {
+  const gpu = device.gpu;
+  const timer = device.hasTimestamps
+    ? {
+        set: gpu.createQuerySet({ type: "timestamp", count: 2 }),
+        resolved: device.createBuffer(16, "timestamps", GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC),
+        staging: device.createBuffer(16, "read timestamps", GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST),
+      }
+    : undefined;
+
+  /** The fastest of `rounds`, after one that does not count: drivers compile at the first dispatch. */
+  async function best(rounds: number, seconds: () => Promise<number>): Promise<number> {
+    let least = Number.POSITIVE_INFINITY;
+    for (let round = 0; round <= rounds; round++) {
+      const now = await seconds();
+      if (round > 0) least = Math.min(least, now);
+    }
+    return least;
   }
-  return seconds;
+
+  async function submit(record: (encoder: GPUCommandEncoder) => void): Promise<number> {
+    const start = performance.now();
+    await device.scope("measure", () => {
+      const encoder = gpu.createCommandEncoder();
+      record(encoder);
+      gpu.queue.submit([encoder.finish()]);
+    });
+    await device.idle();
+    return (performance.now() - start) / 1000;
+  }
+
+  return {
+    best: (rounds, dispatches) =>
+      best(rounds, async () => {
+        const wallSeconds = await submit((encoder) => {
+          const pass = encoder.beginComputePass(
+            timer
+              ? {
+                  timestampWrites: {
+                    querySet: timer.set,
+                    beginningOfPassWriteIndex: 0,
+                    endOfPassWriteIndex: 1,
+                  },
+                }
+              : {},
+          );
+          encode(pass, dispatches);
+          pass.end();
+          if (!timer) return;
+          encoder.resolveQuerySet(timer.set, 0, 2, timer.resolved.gpu, 0);
+          encoder.copyBufferToBuffer(timer.resolved.gpu, 0, timer.staging.gpu, 0, 16);
+        });
+        if (!timer) return wallSeconds;
+        const [begin, end] = new BigUint64Array(await device.map(timer.staging));
+        // WebGPU lets a queue reset its clock at any time: then only the wall clock is left.
+        return end! > begin! ? Number(end! - begin!) / 1e9 : wallSeconds;
+      }),
+    bestWall: (rounds, record) => best(rounds, () => submit(record)),
+    destroy() {
+      const buffers: readonly DeviceBuffer[] = timer ? [timer.resolved, timer.staging] : [];
+      for (const buffer of buffers) buffer.destroy();
+      timer?.set.destroy();
+    },
+  };
 }
