@@ -14,6 +14,8 @@ export const config = {
   /** How the launcher found the Vulkan driver; undefined if bun was started without it. */
   driver: env.GRAFT_DRIVER,
   apiKey: env.GRAFT_API_KEY,
+  /** Autotuning: on, off, or as the device suggests. */
+  tune: env.GRAFT_TUNE === undefined ? undefined : env.GRAFT_TUNE !== "off" && env.GRAFT_TUNE !== "0",
   /** Cache, token, endpoint and offline switch of the Hugging Face hub: HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE. */
   hub: hubOptionsFrom(env),
   isCi: env.CI === "true" || env.CI === "1",

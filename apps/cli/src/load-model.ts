@@ -5,7 +5,8 @@ import { createLanguageModel, Generator, type LanguageModel } from "@graft/core/
 import { type BaseModel, loadBaseModel, type WeightDType } from "@graft/core/models";
 import { AdapterWeights } from "@graft/core/nn";
 import { loadTokenizer, type Tokenizer } from "@graft/core/text";
-import { type Device, openDevice } from "@graft/kernels";
+import type { Device } from "@graft/kernels";
+import { openCommandDevice } from "./device.ts";
 import { existsSync } from "node:fs";
 import { resolveModelFolder } from "./resolve-model.ts";
 
@@ -32,7 +33,7 @@ export interface LoadedModel {
 /** Throws what loading throws, with everything opened so far closed again. */
 export async function loadModel({ model, adapter, dtype, maxSequences }: LoadOptions): Promise<LoadedModel> {
   const folder = await resolveModelFolder(model);
-  const device = await openDevice();
+  const device = await openCommandDevice();
   try {
     const base = loadBaseModel(device, folder, { dtype: dtype ?? "auto" });
     const loaded = adapter === undefined ? undefined : loadAdapter(adapter, baseOf(base));

@@ -10,7 +10,7 @@ import { recompute } from "../src/graph/recompute.ts";
 import { fullParameters, loadBaseModel, traceModelOf, traceSequences } from "../src/models/index.ts";
 import { add, matmul, mul, scaledSumOf } from "../src/ops/index.ts";
 import { Random } from "../src/random/index.ts";
-import { expectClose } from "./close.ts";
+import { expectClose } from "../../kernels/test/close.ts";
 import { writeTinyModel } from "./tiny-model.ts";
 
 let device: Device;

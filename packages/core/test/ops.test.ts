@@ -15,7 +15,7 @@ import {
   type Values,
 } from "../src/graph/index.ts";
 import { mul, ops, scaledSumOf } from "../src/ops/index.ts";
-import { expectClose } from "./close.ts";
+import { expectClose } from "../../kernels/test/close.ts";
 
 let device: Device;
 beforeAll(async () => {

@@ -1,6 +1,8 @@
 /** The device: the only owner of WebGPU objects. Everything above it speaks of bytes, kernels and dispatches. */
 import { create, globals } from "webgpu";
 import { DeviceLost, DeviceOutOfMemory, DeviceUnavailable, DeviceValidationError } from "./errors.ts";
+import { Tuner } from "./autotune.ts";
+import type { MatmulTile } from "./kernels/matmul.ts";
 import { withQuietStderr } from "./quiet.ts";
 
 /** What a kernel may ask of a device when it writes its text. Never a vendor's name. */
@@ -12,6 +14,8 @@ export interface Capabilities {
   readonly subgroupMaxSize: number;
   readonly shaderF16: boolean;
   readonly limits: Limits;
+  /** Tiles of matrix products that were found by trying (autotune.ts), by problem; empty: a fixed rule decides. */
+  readonly tiles: ReadonlyMap<string, MatmulTile>;
 }
 
 export interface Limits {
@@ -32,6 +36,8 @@ export interface OpenDeviceOptions {
   /** Dawn toggles, for example { disable: ["timestamp_quantization"] }. */
   readonly toggles?: { readonly enable?: readonly string[]; readonly disable?: readonly string[] };
   readonly powerPreference?: GPUPowerPreference;
+  /** Try tiles of matrix products at first use and keep what was found in this folder (undefined: only for this device object). Default: a fixed rule, the same every time. */
+  readonly tuning?: { readonly cacheDir: string | undefined };
 }
 
 /** A buffer counted by the device that made it. */
@@ -89,7 +95,7 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<Devic
   const device = await withQuietStderr(() =>
     adapter.requestDevice({ requiredFeatures: features, requiredLimits: limits }),
   );
-  return new Device(gpu, adapter, device, limits);
+  return new Device(gpu, adapter, device, limits, options.tuning);
 }
 
 function obtainGpu(options: OpenDeviceOptions): GPU {
@@ -125,11 +131,14 @@ export class Device {
   readonly gpu: GPUDevice;
   #gpuRoot: GPU;
   #adapter: GPUAdapter;
+  /** There where tuning was asked for. */
+  readonly tuner: Tuner | undefined;
+  #tiles = new Map<string, MatmulTile>();
   #pipelines = new Map<string, Promise<GPUComputePipeline>>();
   #lost: string | undefined;
   #inFlight = new Set<Promise<unknown>>();
 
-  constructor(root: GPU, adapter: GPUAdapter, gpu: GPUDevice, limits: Limits) {
+  constructor(root: GPU, adapter: GPUAdapter, gpu: GPUDevice, limits: Limits, tuning?: OpenDeviceOptions["tuning"]) {
     this.#gpuRoot = root;
     this.#adapter = adapter;
     this.gpu = gpu;
@@ -146,7 +155,9 @@ export class Device {
       subgroupMaxSize: subgroups ? (info.subgroupMaxSize ?? 128) : 1,
       shaderF16: gpu.features.has("shader-f16"),
       limits,
+      tiles: this.#tiles,
     };
+    if (tuning) this.tuner = new Tuner(this, this.#tiles, tuning.cacheDir);
     void gpu.lost.then((reason) => {
       if (reason.reason !== "destroyed") this.#lost = reason.message;
     });

@@ -18,6 +18,7 @@ export * from "./kernels/paged-attention.ts";
 export * from "./kernels/rope.ts";
 export * from "./kernels/unary.ts";
 export * from "./row.ts";
+export { type TunableCall, Tuner } from "./autotune.ts";
 export { type Candidate, timeKernels, type Timing } from "./bench.ts";
 export { type Ceilings, measureCeilings } from "./measure.ts";
 export { kernels } from "./registry.ts";

@@ -3,7 +3,7 @@ import { loadTokenizer } from "@graft/core/text";
 import { adamwDefaults } from "@graft/core/train";
 import { findPromptTemplate, readRows } from "@graft/core/data";
 import { runTask, taskFor } from "@graft/eval";
-import { openDevice } from "@graft/kernels";
+import { openCommandDevice } from "../device.ts";
 import { startServer } from "@graft/server";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -103,7 +103,7 @@ export async function trainAdapter(
   log: (line: string) => void,
   learningRate = 2e-3,
 ) {
-  const device = await openDevice();
+  const device = await openCommandDevice();
   const model = loadBaseModel(device, folder);
   try {
     return await trainRun(
@@ -161,7 +161,7 @@ async function serveAndSwap(
   say: (line: string) => void,
   log: (line: string) => void,
 ) {
-  const device = await openDevice();
+  const device = await openCommandDevice();
   const server = await startServer({
     device,
     model,

@@ -1,5 +1,5 @@
 import { startServer } from "@graft/server";
-import { openDevice } from "@graft/kernels";
+import { openCommandDevice } from "../device.ts";
 import { basename, resolve } from "node:path";
 import { z } from "zod";
 import { defineCommand, UsageError } from "../command.ts";
@@ -37,7 +37,7 @@ export default defineCommand({
       }),
     );
     const folder = await resolveModelFolder(o.model);
-    const device = await openDevice();
+    const device = await openCommandDevice();
     try {
       const server = await startServer({
         device,

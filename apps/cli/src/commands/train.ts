@@ -3,7 +3,7 @@ import { loadBaseModel } from "@graft/core/models";
 import { loadTokenizer } from "@graft/core/text";
 import { adamwDefaults, schedules } from "@graft/core/train";
 import { methods } from "@graft/adapters";
-import { openDevice } from "@graft/kernels";
+import { openCommandDevice } from "../device.ts";
 import { z } from "zod";
 import { defineCommand, UsageError } from "../command.ts";
 import { resolveModelFolder } from "../load-model.ts";
@@ -87,7 +87,7 @@ export default defineCommand({
       throw new UsageError(`--micro-batch-size ${o.microBatchSize} is over --batch-size ${o.batchSize}`);
     if (o.wandbProject || o.wandbRunName) log(`W&B is not used; metrics are in ${o.outputDir}/metrics.jsonl`);
     const folder = await resolveModelFolder(o.baseModel);
-    const device = await openDevice();
+    const device = await openCommandDevice();
     try {
       const model = loadBaseModel(device, folder, { dtype: o.dtype });
       const tokenizer = loadTokenizer(folder);

@@ -1,6 +1,6 @@
 /** The device side of generation: rows of any sequences through the model against the paged cache. */
 import type { DeviceBuffer } from "@graft/kernels";
-import { Arena, plan, Program } from "../graph/index.ts";
+import { Arena, Program, tunedPlan } from "../graph/index.ts";
 import { type BaseModel, traceModelOf, tracePaged } from "../models/index.ts";
 import type { AdapterWeights } from "../nn/index.ts";
 
@@ -128,7 +128,7 @@ export class PagedForward {
     return made;
   }
 
-  #bind(rows: number, outputs: number, adapter: AdapterWeights | undefined): Promise<Program> {
+  async #bind(rows: number, outputs: number, adapter: AdapterWeights | undefined): Promise<Program> {
     const { pages, pageSize, maxSequences } = this.options;
     const shape = { rows, outputs, sequences: maxSequences, maxPages: this.maxPages, pageSize, pages };
     const { graph, logits } = tracePaged(traceModelOf(this.#model), shape, { adapter: adapter?.adapter });
@@ -137,7 +137,7 @@ export class PagedForward {
       if (name.startsWith("cache/")) return this.#cache.get(name)!;
       return adapter!.buffers.get(name.slice("adapter/0/".length))!;
     };
-    const made = plan(graph, [logits], this.#model.device.capabilities);
+    const made = await tunedPlan(graph, [logits], this.#model.device);
     return Program.bind(this.#model.device, this.#arena, made, resolve, `forward ${rows} rows`);
   }
 }

@@ -1,5 +1,5 @@
 /** Planning: which storage each value has, when it may be reused, and the list of kernel calls. Nothing touches a device. */
-import type { Capabilities, Kernel, Statics } from "@graft/kernels";
+import type { Capabilities, Device, Kernel, Statics } from "@graft/kernels";
 import { ShapeError } from "../errors/index.ts";
 import { bytesOf, type Graph, type Node, type Spec, type Tensor } from "./graph.ts";
 import { fuse } from "./fuse.ts";
@@ -223,4 +223,15 @@ function unitRows(bytes: number, alignment: number, align: number): number {
   let rows = align;
   while ((rows * bytes) % alignment !== 0) rows += align;
   return rows;
+}
+
+/** A plan with tiles that were tried on the device, where it was opened with tuning; else as plan(). */
+export async function tunedPlan(
+  graph: Graph,
+  outputs: readonly Tensor[],
+  device: Pick<Device, "capabilities" | "tuner">,
+): Promise<Plan> {
+  const first = plan(graph, outputs, device.capabilities);
+  const hasLearned = await device.tuner?.tune(first.calls);
+  return hasLearned ? plan(graph, outputs, device.capabilities) : first;
 }

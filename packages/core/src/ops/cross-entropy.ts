@@ -133,7 +133,7 @@ export const linearCrossEntropyOp = defineOp({
       hasBias: false,
       activation: "none",
       hasResidual,
-      ...chooseTile({ m, n, k, transB }, call.capabilities),
+      ...chooseTile({ m, n, k, transB, bType }, call.capabilities),
     });
     for (let begin = 0; begin < rows; begin += chunk) {
       const m = Math.min(chunk, rows - begin);

@@ -147,7 +147,7 @@ interface Product {
 
 function runMatmul(call: LowerCall<MatmulAttrs>, p: Product, residual?: Ref): void {
   const { transA, transB, scale, hasBias = false, activation = "none" } = call.attrs;
-  const tile = chooseTile({ ...p, transB }, call.capabilities);
+  const tile = chooseTile({ ...p, transA, transB, bType: call.inputs[1]!.dtype as WeightType }, call.capabilities);
   const statics: MatmulStatics = {
     transA,
     transB,

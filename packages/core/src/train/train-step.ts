@@ -1,7 +1,18 @@
 /** The device side of training one adapter on one base: micro-steps that add up gradients, and an update. */
 import { ADAMW_HYPER, type Device, type DeviceBuffer } from "@graft/kernels";
 import { ConfigError } from "../errors/index.ts";
-import { Arena, bytesOf, grad, Graph, type Plan, plan, Program, sizeOf } from "../graph/index.ts";
+import {
+  Arena,
+  bytesOf,
+  grad,
+  Graph,
+  type Plan,
+  plan,
+  Program,
+  sizeOf,
+  type Tensor,
+  tunedPlan,
+} from "../graph/index.ts";
 import { recompute } from "../graph/recompute.ts";
 import { type BaseModel, traceModelOf, traceSequences, type TraceModel } from "../models/index.ts";
 import { type Adapter, type AdapterWeights, adapterParameterName } from "../nn/index.ts";
@@ -131,13 +142,12 @@ export class TrainStep {
 
   /** Plan of the micro-step for a shape: what it takes is known before it runs. */
   planFor(shape: { readonly batch: number; readonly length: number }): Plan {
-    return trainingPlan(
-      traceModelOf(this.#model),
-      this.#adapter,
-      shape,
-      this.#device,
-      this.#options.gradientCheckpointing ?? false,
-    );
+    const { graph, outputs } = this.#graphFor(shape);
+    return plan(graph, outputs, this.#device.capabilities);
+  }
+
+  #graphFor(shape: { readonly batch: number; readonly length: number }): { graph: Graph; outputs: Tensor[] } {
+    return trainingGraph(traceModelOf(this.#model), this.#adapter, shape, this.#options.gradientCheckpointing ?? false);
   }
 
   destroy(): void {
@@ -150,7 +160,8 @@ export class TrainStep {
     const key = `${batch}x${length}`;
     const known = this.#programs.get(key);
     if (known) return known;
-    const made = await this.#bind(this.planFor({ batch, length }), `train ${key}`);
+    const { graph, outputs } = this.#graphFor({ batch, length });
+    const made = await this.#bind(await tunedPlan(graph, outputs, this.#device), `train ${key}`);
     this.#programs.set(key, made);
     return made;
   }
@@ -194,14 +205,13 @@ export function batchInputs({ ids, labels, positions, segments }: MicroBatch) {
   return { ids, labels, positions, segments };
 }
 
-/** Plans forward, backward and accumulation of one micro-batch. */
-export function trainingPlan(
+/** Forward, backward and accumulation of one micro-batch. */
+export function trainingGraph(
   model: TraceModel,
   adapter: Adapter,
   shape: { readonly batch: number; readonly length: number },
-  device: Pick<Device, "capabilities">,
   gradientCheckpointing: boolean,
-): Plan {
+): { graph: Graph; outputs: Tensor[] } {
   const { graph, loss } = traceSequences(model, shape, { adapter, training: true });
   const trainable = adapter.parameters.filter((p) => p.trainable);
   const tensors = trainable.map(({ key, shape: s }) => graph.param(adapterParameterName("0", key), s));
@@ -209,6 +219,5 @@ export function trainingPlan(
   const keep = graph.input("keep", [1]);
   for (const [i, { key, shape: s }] of trainable.entries())
     accumulate(graph.param(`grad/${key}`, s), gradients[i]!, keep);
-  const planned = gradientCheckpointing ? recompute(graph, [loss]) : { graph, outputs: [loss] };
-  return plan(planned.graph, planned.outputs, device.capabilities);
+  return gradientCheckpointing ? recompute(graph, [loss]) : { graph, outputs: [loss] };
 }

@@ -131,12 +131,22 @@ const scratch = new DataView(new ArrayBuffer(4));
 
 /**
  * The tile for a product, from what the device can do. A subgroup tile wants as many rows as m has: each element of b is loaded once per tile row.
- * GPUs take shared-memory tiles unless m is small.
+ * GPUs take shared-memory tiles unless m is small. What a Tuner found for this device comes first.
  */
 export function chooseTile(
-  { m, n, k, transB }: { readonly m: number; readonly n: number; readonly k: number; readonly transB: boolean },
+  problem: {
+    readonly m: number;
+    readonly n: number;
+    readonly k: number;
+    readonly transA?: boolean;
+    readonly transB: boolean;
+    readonly bType?: WeightType;
+  },
   capabilities: Capabilities,
 ): MatmulTile {
+  const tuned = capabilities.tiles.get(tileKey(problem));
+  if (tuned) return tuned;
+  const { m, n, k, transB } = problem;
   const { subgroups, subgroupMinSize: size, subgroupMaxSize, isSoftware } = capabilities;
   if (!subgroups || size !== subgroupMaxSize || (!isSoftware && m > 16)) {
     return { variant: "shared", rows: m <= 16 ? 1 : 4, columns: 4, alignedK: false };
@@ -146,6 +156,11 @@ export function chooseTile(
   const columns = n <= size ? 1 : wanted;
   const rows = [1, 2, 4, 8].find((r) => m <= r) ?? 16;
   return { variant: "subgroup", rows, columns, alignedK: k % size === 0 };
+}
+
+/** Problems that are tuned together: alike but for the number of rows, within a power of two. */
+export function tileKey({ m, n, k, transA = false, transB, bType = "f32" }: Parameters<typeof chooseTile>[0]): string {
+  return `${2 ** Math.ceil(Math.log2(m))}x${n}x${k} ${transA ? "aT" : "a"} ${transB ? "bT" : "b"} ${bType}`;
 }
 
 function cases(): KernelCase<MatmulStatics, MatmulDims, MatmulBuffers>[] {

@@ -1,0 +1,48 @@
+import { expect, test } from "bun:test";
+import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { chooseTile, type Kernel, matmul, openDevice } from "../src/index.ts";
+
+test("what was tried is kept, used and read again; a damaged file is made anew", async () => {
+  const cacheDir = mkdtempSync(join(tmpdir(), "tuning-"));
+  const problem = { m: 4, n: 24, k: 16, transB: true };
+  const call = (device: { capabilities: Parameters<typeof chooseTile>[1] }) => ({
+    kernel: matmul as unknown as Kernel,
+    statics: {
+      transA: false,
+      transB: true,
+      bType: "f32",
+      hasBias: false,
+      activation: "none",
+      hasResidual: false,
+      ...chooseTile(problem, device.capabilities),
+    },
+    dims: { m: 4, n: 24, k: 16, aColumns: 16, aOffset: 0, yColumns: 24, yOffset: 0, scale: 1 },
+  });
+  const first = await openDevice({ tuning: { cacheDir } });
+  const live = first.liveBuffers;
+  expect(await first.tuner!.tune([call(first)])).toBe(true);
+  expect(await first.tuner!.tune([call(first)])).toBe(false);
+  expect(first.liveBuffers).toBe(live);
+  const tile = chooseTile(problem, first.capabilities);
+  await first.close();
+
+  const [name] = readdirSync(cacheDir);
+  const path = join(cacheDir, name!);
+  const stored = JSON.parse(readFileSync(path, "utf8")) as Record<string, unknown>;
+  expect(Object.values(stored)).toEqual([tile]);
+
+  const second = await openDevice({ tuning: { cacheDir } });
+  expect(await second.tuner!.tune([call(second)])).toBe(false);
+  await second.close();
+
+  writeFileSync(path, '{"4x24x16 a bT f32": {"variant": "nonsense"}, ');
+  const third = await openDevice({ tuning: { cacheDir } });
+  expect(third.capabilities.tiles.size).toBe(0);
+  await third.close();
+
+  const plain = await openDevice();
+  expect(plain.tuner).toBeUndefined();
+  await plain.close();
+});
