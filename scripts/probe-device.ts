@@ -2,12 +2,11 @@
  * Prints what kind of adapter WebGPU finds with the environment as it is: `gpu`, `lavapipe` or `software` (any other driver on the CPU).
  * Exits 1 with the reason on stderr if there is none.
  */
-import { openDevice } from "../packages/kernels/src/index.ts";
+import { adapterKind, openDevice } from "../packages/kernels/src/index.ts";
 
 try {
   const device = await openDevice();
-  const isLavapipe = device.info.device.startsWith("llvmpipe") || device.info.description.startsWith("llvmpipe");
-  console.log(!device.capabilities.isSoftware ? "gpu" : isLavapipe ? "lavapipe" : "software");
+  console.log(adapterKind(device));
   await device.close();
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);

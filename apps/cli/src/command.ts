@@ -1,5 +1,5 @@
 /** What a command is, and how its options are read: flags, a config file, then defaults, all through one zod schema. */
-import { ConfigError, suggest } from "@graft/core/errors";
+import { ConfigError, nearNames } from "@graft/core/errors";
 import { Command as Commander, CommanderError, Option } from "commander";
 import { extname } from "node:path";
 import { z } from "zod";
@@ -47,6 +47,8 @@ interface Field {
   readonly kind: "boolean" | "number" | "array" | "object" | "string";
   readonly description: string;
   readonly fallback: unknown;
+  /** May be left out and has no default: `None` leaves it out too. */
+  readonly isOptional: boolean;
 }
 
 const toKebab = (name: string) => name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`);
@@ -56,6 +58,7 @@ const toCamel = (name: string) => name.replace(/[-_]+([a-zA-Z0-9])/g, (_, c: str
 export function fieldsOf(schema: z.ZodObject): Field[] {
   const json = z.toJSONSchema(schema, { io: "input", unrepresentable: "any" }) as {
     properties?: Record<string, JsonProperty>;
+    required?: readonly string[];
   };
   return Object.entries(json.properties ?? {}).map(([name, property]) => ({
     name,
@@ -63,6 +66,7 @@ export function fieldsOf(schema: z.ZodObject): Field[] {
     kind: kindOf(property),
     description: property.description ?? "",
     fallback: property.default,
+    isOptional: property.default === undefined && !json.required?.includes(name),
   }));
 }
 
@@ -119,6 +123,7 @@ export function canonicalArguments(args: readonly string[], fields: readonly Fie
 
 /** A flag's text as the schema's type. Lists are JSON, or words between commas, or the flag several times. */
 function readValue(field: Field, text: string, before: unknown): unknown {
+  if (text === "None" && field.isOptional) return undefined;
   switch (field.kind) {
     case "boolean":
       return text === "true";
@@ -196,14 +201,19 @@ async function parse<S extends z.ZodObject>(
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.code === "commander.helpDisplayed" || error.code === "commander.help") return "help" as const;
-    throw new UsageError(usageMessage(error, fields));
+    throw new UsageError(usageMessage(error, command.name, fields));
   }
   const file = program.opts<{ config?: string }>().config;
-  const fromFile = file === undefined ? {} : await readConfigFile(file, fields);
-  const result = command.options.safeParse({ ...fromFile, ...given });
+  const fromFile = file === undefined ? {} : await readConfigFile(file, command.name, fields);
+  const all = { ...fromFile, ...given };
+  const result = command.options.safeParse(all);
   if (!result.success) {
-    const issues = result.error.issues.map((issue) => `--${toKebab(String(issue.path[0] ?? ""))}: ${issue.message}`);
-    throw new UsageError(issues.join("; "));
+    const problems = result.error.issues.map(({ path: [name], message }) => {
+      if (name === undefined) return message; // a rule over several options
+      const flag = `--${toKebab(String(name))}`;
+      return Object.hasOwn(all, name) ? `${flag}: ${message}` : `${flag} is required`;
+    });
+    throw new UsageError(problems.join("; "));
   }
   return { options: result.data, positionals };
 }
@@ -214,17 +224,27 @@ function describe({ description, fallback }: Field): string {
     : `${description} (default: ${JSON.stringify(fallback)})`;
 }
 
-function usageMessage(error: CommanderError, fields: readonly Field[]): string {
+function usageMessage(error: CommanderError, command: string, fields: readonly Field[]): string {
   const unknown = /unknown option '--([^'=]+)/.exec(error.message)?.[1];
-  if (unknown !== undefined)
-    return `unknown option --${unknown}${suggest(
-      unknown,
-      fields.map((field) => field.flag),
-    )}`;
+  if (unknown !== undefined) return `unknown option --${unknown}${nearFlags(unknown, command, fields)}`;
   return error.message.replace(/^error: /, "");
 }
 
-async function readConfigFile(path: string, fields: readonly Field[]): Promise<Record<string, unknown>> {
+/** The end of a message about an option that is not there. */
+function nearFlags(flag: string, command: string, fields: readonly Field[]): string {
+  const near = nearNames(
+    flag,
+    fields.map((field) => field.flag),
+  );
+  if (near.length === 0) return `; \`graft ${command} --help\` lists the options`;
+  return `; did you mean ${near.map((name) => `--${name}`).join(" or ")}?`;
+}
+
+async function readConfigFile(
+  path: string,
+  command: string,
+  fields: readonly Field[],
+): Promise<Record<string, unknown>> {
   let text: string;
   try {
     text = await Bun.file(path).text();
@@ -252,12 +272,7 @@ async function readConfigFile(path: string, fields: readonly Field[]): Promise<R
     Object.entries(value).map(([key, entry]) => {
       const name = toCamel(key);
       if (!known.has(name))
-        throw new ConfigError(
-          `${path}: unknown option ${key}${suggest(
-            toKebab(name),
-            fields.map((field) => field.flag),
-          )}`,
-        );
+        throw new ConfigError(`${path}: unknown option ${key}${nearFlags(toKebab(name), command, fields)}`);
       return [name, entry];
     }),
   );

@@ -2,6 +2,7 @@
 import { hubOptionsFrom } from "@graft/core/io";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
+import { DRIVER_KINDS } from "./doctor/machine.ts";
 
 const env = process.env;
 
@@ -11,8 +12,11 @@ export const config = {
   /** What Graft keeps between runs. */
   cacheDir: env.GRAFT_CACHE ?? join(env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "graft"),
   dataDir: env.GRAFT_DATA ?? join(env.XDG_DATA_HOME ?? join(homedir(), ".local", "share"), "graft"),
-  /** How the launcher found the Vulkan driver; undefined if bun was started without it. */
-  driver: env.GRAFT_DRIVER,
+  /** How the launcher found the Vulkan driver (`system` if bun was started without it), and the file that names the driver, if one does. */
+  driver: {
+    kind: DRIVER_KINDS.find((kind) => kind === env.GRAFT_DRIVER) ?? "system",
+    files: env.VK_DRIVER_FILES ?? env.VK_ICD_FILENAMES,
+  },
   apiKey: env.GRAFT_API_KEY,
   /** Autotuning: on, off, or as the device suggests. */
   tune: env.GRAFT_TUNE === undefined ? undefined : env.GRAFT_TUNE !== "off" && env.GRAFT_TUNE !== "0",

@@ -1,13 +1,14 @@
 /** The `graft` command. One line for each command; its file is loaded when it is called. */
 import { suggest } from "@graft/core/errors";
 import type { z } from "zod";
+import manifest from "../package.json";
 import { type Command, parseOptions, UsageError } from "./command.ts";
 
-const commands: Readonly<
+export const commands: Readonly<
   Record<string, { readonly summary: string; readonly load: () => Promise<{ default: Command<z.ZodObject> }> }>
 > = {
   demo: {
-    summary: "train, measure, serve and swap an adapter on the embedded model",
+    summary: "train, measure, serve and swap an adapter on the embedded model, in under three minutes",
     load: () => load(import("./commands/demo.ts")),
   },
   train: {
@@ -38,11 +39,12 @@ const commands: Readonly<
   },
 };
 
-const aliases: Readonly<Record<string, string>> = { finetune: "train" };
+export const aliases: Readonly<Record<string, string>> = { finetune: "train" };
 
 async function load<S extends z.ZodObject>(
   module: Promise<{ default: Command<S> }>,
 ): Promise<{ default: Command<z.ZodObject> }> {
+  // A command takes what its own schema gives; main hands it nothing else.
   return (await module) as unknown as { default: Command<z.ZodObject> };
 }
 
@@ -52,8 +54,14 @@ function overview(): string {
   return `Graft trains, evaluates and serves adapters on frozen language models.\n\nUsage: graft COMMAND [options]\n\nCommands:\n${lines.join("\n")}\n\n\`graft COMMAND --help\` shows a command's options with examples.`;
 }
 
-async function main(args: readonly string[]): Promise<number> {
+/** Runs a command line and returns its exit code. Throws UsageError for a wrong one, and what the command throws. */
+export async function main(args: readonly string[], signal: AbortSignal): Promise<number> {
   const [first, ...rest] = args;
+  if (first === "--version") {
+    process.stdout.write(`${manifest.version}\n`);
+    return 0;
+  }
+  if (first === "help" && rest[0] !== undefined) return main([rest[0], "--help"], signal);
   if (first === undefined || first === "help" || first === "--help" || first === "-h") {
     process.stdout.write(`${overview()}\n`);
     return 0;
@@ -67,28 +75,36 @@ async function main(args: readonly string[]): Promise<number> {
   const { default: command } = await entry.load();
   const parsed = await parseOptions(command, rest);
   if (parsed === "help") return 0;
+  return command.run(parsed.options, {
+    positionals: parsed.positionals,
+    signal,
+    log: (line) => process.stderr.write(`${line}\n`),
+    print: (text) => process.stdout.write(`${text}\n`),
+  });
+}
+
+/** What a person reads of an error: one line, or with `isDebug` the stack and the causes too. */
+function explain(error: unknown, isDebug: boolean): string {
+  if (isDebug) return `graft: ${Bun.inspect(error)}`;
+  const message = error instanceof Error ? error.message : String(error);
+  // Nobody's input: a mistake in Graft itself.
+  const isBug = error instanceof TypeError || error instanceof ReferenceError || error instanceof RangeError;
+  return isBug ? `graft: a mistake in graft: ${message} (--debug shows where)` : `graft: ${message}`;
+}
+
+if (import.meta.main) {
   const controller = new AbortController();
+  // The first Ctrl-C lets the command end in order; the second ends it now.
   process.on("SIGINT", () => {
     if (controller.signal.aborted) process.exit(130);
     controller.abort();
   });
   process.on("SIGTERM", () => controller.abort());
-  const code = await command.run(parsed.options, {
-    positionals: parsed.positionals,
-    signal: controller.signal,
-    log: (line) => process.stderr.write(`${line}\n`),
-    print: (text) => process.stdout.write(`${text}\n`),
-  });
-  return code;
-}
-
-const isDebug = process.argv.includes("--debug");
-try {
-  process.exitCode = await main(process.argv.slice(2));
-} catch (error) {
-  const isAbort = error instanceof Error && error.name === "AbortError";
-  const message = error instanceof Error ? error.message : String(error);
-  process.stderr.write(isAbort ? "graft: stopped\n" : `graft: ${message}\n`);
-  if (isDebug && error instanceof Error) process.stderr.write(`${error.stack}\n`);
-  process.exitCode = isAbort ? 130 : error instanceof UsageError ? 2 : 1;
+  try {
+    process.exitCode = await main(process.argv.slice(2), controller.signal);
+  } catch (error) {
+    const isAbort = error instanceof Error && error.name === "AbortError";
+    process.stderr.write(isAbort ? "graft: stopped\n" : `${explain(error, process.argv.includes("--debug"))}\n`);
+    process.exitCode = isAbort ? 130 : error instanceof UsageError ? 2 : 1;
+  }
 }

@@ -52,8 +52,25 @@ test("mistakes name the flag", async () => {
   await expect(parse("--base-model", "x", "--learning-rate", "fast")).rejects.toThrow(
     '--learning-rate is a number, not "fast"',
   );
-  await expect(parse("--base-modle", "x")).rejects.toThrow("unknown option --base-modle; did you mean base-model?");
-  await expect(parse()).rejects.toThrow("--base-model:");
+  await expect(parse("--base-modle", "x")).rejects.toThrow("unknown option --base-modle; did you mean --base-model?");
+  await expect(parse()).rejects.toThrow("--base-model is required");
+  await expect(parse("--base-model", "x", "--learning-rate", "")).rejects.toThrow("--learning-rate is a number");
+  const ruled = defineCommand({
+    name: "ruled",
+    summary: "",
+    examples: [],
+    run: () => Promise.resolve(0),
+    options: z.object({ a: z.number().default(1) }).refine(({ a }) => a > 0, "a must be above zero"),
+  });
+  await expect(parseOptions(ruled, ["--a", "-1"])).rejects.toThrow(/^a must be above zero$/);
+});
+
+test("None leaves an option out, as python-fire reads it", async () => {
+  expect(await parse("--base-model", "x", "--target-modules", "None")).toEqual({
+    options: { baseModel: "x", trainOnInputs: true, learningRate: 0.1 },
+    positionals: [],
+  });
+  await expect(parse("--base-model", "x", "--learning-rate", "None")).rejects.toThrow("--learning-rate is a number");
 });
 
 test("a config file gives the same options and the command line wins", async () => {
@@ -63,7 +80,7 @@ test("a config file gives the same options and the command line wins", async () 
     options: { baseModel: "from-file", learningRate: 0.25 },
   });
   writeFileSync(path, "base_modle: x\n");
-  await expect(parse("--config", path)).rejects.toThrow("unknown option base_modle; did you mean base-model?");
+  await expect(parse("--config", path)).rejects.toThrow("unknown option base_modle; did you mean --base-model?");
 });
 
 test("the paper's command line is understood as it is", async () => {

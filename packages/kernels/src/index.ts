@@ -1,3 +1,4 @@
+export * from "./adapter-kind.ts";
 export * from "./device.ts";
 export * from "./errors.ts";
 export * from "./grid.ts";

@@ -1,0 +1,93 @@
+/** What every command must hold to, run over the registry; and the command line as a process. */
+import { describe, expect, test } from "bun:test";
+import { join } from "node:path";
+import { fieldsOf, parseOptions } from "../src/command.ts";
+import { aliases, commands } from "../src/main.ts";
+
+const entry = join(import.meta.dir, "../src/main.ts");
+
+async function graft(...args: string[]): Promise<{ code: number; out: string; err: string }> {
+  const child = Bun.spawn([process.execPath, entry, ...args], { stdout: "pipe", stderr: "pipe", stdin: "ignore" });
+  const [out, err, code] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ]);
+  return { code, out, err };
+}
+
+/** Words of a shell line with single and double quotes. */
+function words(line: string): string[] {
+  return [...line.matchAll(/(?:[^\s"']+|"[^"]*"|'[^']*')+/g)].map(([word]) =>
+    word.replace(/"([^"]*)"|'([^']*)'/g, (_, double?: string, single?: string) => double ?? single ?? ""),
+  );
+}
+
+describe.each(Object.keys(commands))("%s", (name) => {
+  test("says of itself what the registry says of it", async () => {
+    const { default: command } = await commands[name]!.load();
+    expect(command.name).toBe(name);
+    expect(commands[name]!.summary.startsWith(command.summary)).toBe(true);
+  });
+
+  test("describes each of its options", async () => {
+    const { default: command } = await commands[name]!.load();
+    expect(fieldsOf(command.options).filter((field) => field.description === "")).toEqual([]);
+  });
+
+  test("has examples, and understands them", async () => {
+    const { default: command } = await commands[name]!.load();
+    const own = command.examples.filter((line) => line.startsWith("graft "));
+    expect(own.length).toBeGreaterThan(0);
+    // The config file of an example is not there to be read.
+    for (const line of own.filter((l) => !l.includes("--config"))) {
+      const [, called, ...args] = words(line);
+      expect(aliases[called!] ?? called).toBe(name);
+      expect(await parseOptions(command, args)).not.toBe("help");
+    }
+  });
+});
+
+test("an alias stands for a command that is there", () => {
+  for (const [alias, name] of Object.entries(aliases)) {
+    expect(Object.keys(commands)).toContain(name);
+    expect(Object.keys(commands)).not.toContain(alias);
+  }
+});
+
+test("help lists every command, and a command's help its options and examples", async () => {
+  const overview = await graft("--help");
+  expect(overview.code).toBe(0);
+  for (const name of Object.keys(commands)) expect(overview.out).toContain(`  ${name} `);
+  const help = await graft("help", "finetune");
+  expect(help.code).toBe(0);
+  expect(help.out).toContain("--base-model <string>");
+  expect(help.out).toContain("Examples:\n  graft train");
+  expect(help.err).toBe("");
+});
+
+test("a wrong command line exits 2 with one line on stderr that says what was meant", async () => {
+  expect(await graft("trian")).toEqual({
+    code: 2,
+    out: "",
+    err: expect.stringMatching(/^graft: unknown command "trian"; did you mean train\? Available: .*\n$/),
+  });
+  expect(await graft("check", "--onyl", "lint")).toEqual({
+    code: 2,
+    out: "",
+    err: "graft: unknown option --onyl; did you mean --only?\n",
+  });
+  expect((await graft("check", "--zzzzzz")).err).toBe(
+    "graft: unknown option --zzzzzz; `graft check --help` lists the options\n",
+  );
+});
+
+test("a failure exits 1 with one line on stderr; --debug shows the stack", async () => {
+  const missing = ["tokenize", "--tokenizer", "/nowhere", "text"];
+  const plain = await graft(...missing);
+  expect(plain.code).toBe(1);
+  expect(plain.err).toMatch(/^graft: .*\/nowhere.*\n$/);
+  const debug = await graft(...missing, "--debug");
+  expect(debug.code).toBe(1);
+  expect(debug.err).toContain("at ");
+});
