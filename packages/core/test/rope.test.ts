@@ -30,7 +30,7 @@ test("linear scaling stretches every angle by the factor", () => {
 
 test("dynamic scaling leaves short sequences alone and raises theta beyond", () => {
   const rope = of({ rope_scaling: { type: "dynamic", factor: 2 } });
-  expect(inverseFrequencies(rope, 16, 64)).toEqual(plain(16));
+  for (const [i, f] of inverseFrequencies(rope, 16, 64).entries()) expect(f).toBeCloseTo(plain(16)[i]!, 14);
   // theta (factor length / original - (factor - 1)) ^ (dim / (dim - 2)) = 10000 * 3 ^ (16 / 14) at twice the length.
   const theta = 10_000 * 3 ** (16 / 14);
   for (const [i, f] of inverseFrequencies(rope, 16, 128).entries()) expect(f).toBeCloseTo(plain(16, theta)[i]!, 12);
@@ -52,8 +52,8 @@ test("llama3 scaling keeps high frequencies, divides low ones, and joins them sm
   let between = 0;
   for (const [i, f] of base.entries()) {
     const wavelength = (2 * Math.PI) / f;
-    if (wavelength < 8192 / 4) expect(scaled[i]).toBe(f);
-    else if (wavelength > 8192) expect(scaled[i]!).toBeCloseTo(f / 8, 15);
+    if (wavelength < 8192 / 4) expect(scaled[i]!).toBeCloseTo(f, 14);
+    else if (wavelength > 8192) expect(scaled[i]!).toBeCloseTo(f / 8, 14);
     else {
       between++;
       expect(scaled[i]!).toBeGreaterThan(f / 8);
