@@ -1,8 +1,11 @@
-/** Imports go one way: checks every import of every package against the table. Exits 1 naming each that does not. */
+/**
+ * Imports go one way, types included: checks every source file of every package against the tables below. Usage: check-boundaries.ts [ROOT].
+ * Prints each import that does not and exits 1 if there is one.
+ */
 import { readFileSync } from "node:fs";
-import { dirname, join, normalize, relative } from "node:path";
+import { basename, dirname, join, normalize, resolve } from "node:path";
 
-const root = join(import.meta.dir, "..");
+const root = resolve(process.argv[2] ?? join(import.meta.dir, ".."));
 
 /** What each package may import of the others. */
 const packages: Readonly<Record<string, readonly string[]>> = {
@@ -14,7 +17,7 @@ const packages: Readonly<Record<string, readonly string[]>> = {
   "apps/cli": ["adapters", "core", "eval", "kernels", "server"],
 };
 
-/** What each folder of core may import of the others. `graph` knows no model; `text` and `data` no device. */
+/** What each folder of core may import of the others. `graph` knows no model. */
 const core: Readonly<Record<string, readonly string[]>> = {
   errors: [],
   random: [],
@@ -30,30 +33,50 @@ const core: Readonly<Record<string, readonly string[]>> = {
   engine: ["errors", "generate", "graph", "models", "nn", "random", "text"],
 };
 
+/** Folders and files where an import of the device or of anything at all is wrong. */
+const withoutDevice = /^packages\/core\/src\/(errors|random|io|text|data)\/|^apps\/server\/src\/routes\//;
+const withoutImports = ["packages/core/src/engine/scheduler.ts"];
+
+/** Only an app's config.ts reads the environment; the two commands that start tools hand on what they were given. */
+const readsEnvironment = /\b(?:process|Bun|import\.meta)\.env\b/;
+const mayReadEnvironment = /^apps\/[^/]+\/src\/(config\.ts|commands\/(check|test)\.ts)$/;
+
 const problems: string[] = [];
 for (const [folder, allowed] of Object.entries(packages)) {
   for (const file of new Bun.Glob(`${folder}/src/**/*.ts`).scanSync(root)) {
     if (file.endsWith(".test.ts")) continue;
-    for (const target of importsOf(join(root, file))) {
-      const name = /^@graft\/([^/]+)/.exec(target)?.[1];
-      if (name !== undefined && !allowed.includes(name)) problems.push(`${file}: ${folder} may not import ${target}`);
-      if (folder === "packages/core" && target.startsWith(".")) checkCore(file, target);
-      if (folder === "packages/core" && /\/(text|data)\//.test(file) && target.startsWith("@graft/kernels"))
-        problems.push(`${file}: no device code here`);
+    const text = readFileSync(join(root, file), "utf8");
+    if (readsEnvironment.test(text) && !mayReadEnvironment.test(file))
+      problems.push(`${file}: only an app's config.ts reads the environment`);
+    for (const target of importsOf(text)) {
+      const problem = check(file, folder, allowed, target);
+      if (problem !== undefined) problems.push(`${file}: ${problem}`);
     }
   }
 }
-for (const problem of problems) console.error(problem);
+for (const problem of problems.toSorted()) console.error(problem);
 process.exitCode = problems.length > 0 ? 1 : 0;
 
-function checkCore(file: string, target: string): void {
+function check(file: string, folder: string, allowed: readonly string[], target: string): string | undefined {
+  if (withoutImports.includes(file)) return `imports nothing, but ${target}`;
+  if (withoutDevice.test(file) && (target === "webgpu" || target.startsWith("@graft/kernels")))
+    return `no device code here, but ${target}`;
+  const name = /^@graft\/([^/]+)/.exec(target)?.[1];
+  if (name !== undefined) return allowed.includes(name) ? undefined : `${folder} may not import ${target}`;
+  if (target === "webgpu" && folder !== "packages/kernels") return "only packages/kernels imports webgpu";
+  if (!target.startsWith(".")) return undefined;
   const to = normalize(join(dirname(file), target));
-  const [from, other] = [file, to].map((path) => relative("packages/core/src", path).split("/"));
-  if (from!.length < 2 || other!.length < 2 || from![0] === other![0]) return;
-  if (!core[from![0]!]?.includes(other![0]!))
-    problems.push(`${file}: core/${from![0]} may not import core/${other![0]}`);
+  if (!to.startsWith(`${folder}/`) || to.startsWith(`${folder}/test/`))
+    return `${target} is outside the package's source`;
+  if (basename(to).startsWith("_") && dirname(to) !== dirname(file)) return `${to} is private to its folder`;
+  const [from, other] = [file, to].map((path) => /^packages\/core\/src\/([^/]+)\//.exec(path)?.[1]);
+  if (from === undefined || other === undefined || from === other) return undefined;
+  return core[from]?.includes(other) ? undefined : `core/${from} may not import core/${other}`;
 }
 
-function importsOf(path: string): string[] {
-  return new Bun.Transpiler({ loader: "ts" }).scanImports(readFileSync(path, "utf8")).map((found) => found.path);
+/** Bun's own scanner leaves out imports of types, which are arrows too. */
+function importsOf(text: string): string[] {
+  const statements = /^(?:import|export)\s(?:[^"';]*?\sfrom\s*)?"([^"]+)"/gm;
+  const calls = /\bimport\(\s*"([^"]+)"\s*\)/g;
+  return [...text.matchAll(statements), ...text.matchAll(calls)].map((match) => match[1]!);
 }

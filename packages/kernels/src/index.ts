@@ -8,7 +8,6 @@ export * from "./kernels/binary.ts";
 export * from "./kernels/columns.ts";
 export * from "./kernels/cross-entropy.ts";
 export * from "./kernels/dropout.ts";
-export type { WeightType } from "./kernels/_packed.ts";
 export * from "./kernels/embedding.ts";
 export * from "./kernels/fill.ts";
 export * from "./kernels/matmul.ts";

@@ -4,6 +4,8 @@ import { defineKernel } from "../kernel.ts";
 import { ROW_MAIN_ARGUMENTS } from "../row.ts";
 import { packedLoad, readPacked, type WeightType } from "./_packed.ts";
 
+export type { WeightType } from "./_packed.ts";
+
 /**
  * y[t] = table[ids[t] - rowBegin] where ids[t] is in [rowBegin, rowBegin + rows), else 0 if `isFirst`, else unchanged: a table split by rows takes one call
  * for each part. table: [rows, columns]; ids: [tokens]; y: [tokens, columns].
