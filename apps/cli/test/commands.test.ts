@@ -1,5 +1,6 @@
 /** What every command must hold to, run over the registry; and the command line as a process. */
 import { describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fieldsOf, parseOptions } from "../src/command.ts";
 import { aliases, commands } from "../src/main.ts";
@@ -46,6 +47,17 @@ describe.each(Object.keys(commands))("%s", (name) => {
       expect(await parseOptions(command, args)).not.toBe("help");
     }
   });
+});
+
+test("the command lines of the README are understood", async () => {
+  const text = readFileSync(join(import.meta.dir, "../../../README.md"), "utf8").replaceAll("\\\n", " ");
+  const lines = [...text.matchAll(/^\.\/graft (.*)$/gm)].map((match) => words(match[1]!.replace(/\s#.*$/, "")));
+  expect(lines.length).toBeGreaterThan(3);
+  for (const [called, ...args] of lines) {
+    const name = aliases[called!] ?? called!;
+    expect(Object.keys(commands)).toContain(name);
+    await parseOptions((await commands[name]!.load()).default, args);
+  }
 });
 
 test("an alias stands for a command that is there", () => {
