@@ -8,7 +8,7 @@ await trainAdapter(
   join(models, "graft-micro-llama"),
   join(models, "data/micro-common-train.json"),
   out,
-  150,
+  300,
   new AbortController().signal,
   console.error,
 );

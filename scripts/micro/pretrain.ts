@@ -1,6 +1,6 @@
 /**
  * Trains a micro base model from scratch with Graft's own trainer, every parameter, reproducibly:
- * `bun scripts/micro/pretrain.ts [--steps 1500] [--seed 1]`. Writes models/graft-micro-llama/{config.json,model.safetensors,generation_config.json}.
+ * `bun scripts/micro/pretrain.ts [--steps 1400] [--seed 1]`. Writes models/graft-micro-llama/{config.json,model.safetensors,generation_config.json}.
  */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
@@ -17,7 +17,7 @@ import { stories } from "./corpus.ts";
 
 const { values } = parseArgs({
   options: {
-    steps: { type: "string", default: "1500" },
+    steps: { type: "string", default: "1400" },
     seed: { type: "string", default: "1" },
     out: { type: "string", default: join(import.meta.dir, "../../models/graft-micro-llama") },
   },

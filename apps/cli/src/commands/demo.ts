@@ -20,7 +20,7 @@ export default defineCommand({
   summary: "train, measure, serve and swap an adapter on the embedded model, in under three minutes",
   examples: ["graft demo", "graft demo --steps 60 --problems 40"],
   options: z.object({
-    steps: z.int().min(1).default(150).describe("optimizer steps of the adapter"),
+    steps: z.int().min(1).default(300).describe("optimizer steps of the adapter"),
     problems: z.int().min(1).max(200).default(100).describe("held-out problems to measure on"),
     keep: z.string().optional().describe("keep the trained adapter in this folder"),
     json: z.boolean().default(false).describe("print the figures as JSON at the end"),
@@ -101,7 +101,7 @@ export async function trainAdapter(
   steps: number,
   signal: AbortSignal,
   log: (line: string) => void,
-  learningRate = 2e-3,
+  learningRate = 5e-3,
 ) {
   const device = await openCommandDevice();
   const model = loadBaseModel(device, folder);
