@@ -27,7 +27,7 @@ const SHAPES = [
   { m: 1024, k: 1024, chain: 1 },
   { m: 64, k: 2048, chain: 2 },
   { m: 8, k: 2048, chain: 8 },
-  { m: 1, k: 2048, chain: 16 },
+  { m: 1, k: 2048, chain: 64 },
 ];
 
 interface Contender {

@@ -88,7 +88,7 @@ export class Tuner {
 
 /** The rule's choice first. */
 function candidateTiles(
-  problem: { m: number; n: number; k: number },
+  problem: { m: number; n: number; k: number; transB: boolean },
   capabilities: Capabilities,
   prior: MatmulTile,
 ): MatmulTile[] {
@@ -98,10 +98,22 @@ function candidateTiles(
     if (!tiles.some((other) => JSON.stringify(other) === JSON.stringify(tile))) tiles.push(tile);
   };
   if (subgroups && size === subgroupMaxSize) {
-    const alignedK = problem.k % size === 0;
+    const { m, n, k, transB } = problem;
+    const canBeWide = (transB ? k : n) % 4 === 0;
     for (const rows of [1, 4, 8, 16]) {
-      if (rows > 1 && rows >= 2 * problem.m) continue;
-      for (const columns of [1, 2, 4]) add({ variant: "subgroup", rows, columns, alignedK });
+      if (rows > 1 && rows >= 2 * m) continue;
+      for (const [columns, depth, wide] of [
+        [1, 4, false],
+        [2, 4, false],
+        [1, 8, true],
+        [4, 1, true],
+        [4, 4, true],
+        [8, 1, true],
+        [16, 1, true],
+      ] as const) {
+        const fits = depth <= size && (!wide || (canBeWide && (transB ? depth : columns) % 4 === 0));
+        if (fits) add({ variant: "subgroup", rows, columns, depth, wide, alignedK: k % depth === 0 });
+      }
     }
   }
   // Workgroup memory and barriers only cost on a driver that runs on the CPU, and take seconds to compile there.
@@ -112,7 +124,7 @@ function candidateTiles(
       [4, 4],
       [8, 4],
     ] as const)
-      add({ variant: "shared", rows, columns, alignedK: false });
+      add({ variant: "shared", rows, columns, depth: 16, wide: false, alignedK: false });
   return tiles;
 }
 
@@ -133,6 +145,8 @@ function fingerprint(device: Device): string {
     variant: "shared",
     rows: 4,
     columns: 4,
+    depth: 16,
+    wide: false,
     alignedK: false,
   };
   const text = kernelText(matmul as unknown as Kernel, statics, device.capabilities);
@@ -144,9 +158,12 @@ function fingerprint(device: Device): string {
 }
 
 function isTile(value: unknown): value is MatmulTile {
-  const { variant, rows, columns, alignedK } = (value ?? {}) as Record<string, unknown>;
+  const { variant, rows, columns, depth, wide, alignedK } = (value ?? {}) as Record<string, unknown>;
   const isSize = (n: unknown) => typeof n === "number" && Number.isInteger(n) && n >= 1 && n <= 32;
   return (
-    (variant === "subgroup" || variant === "shared") && isSize(rows) && isSize(columns) && typeof alignedK === "boolean"
+    (variant === "subgroup" || variant === "shared") &&
+    [rows, columns, depth].every(isSize) &&
+    typeof wide === "boolean" &&
+    typeof alignedK === "boolean"
   );
 }

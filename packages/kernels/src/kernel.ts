@@ -7,7 +7,8 @@ export type Statics = Readonly<Record<string, string | number | boolean>>;
 /** What may change from call to call: sizes and plain numbers, passed in a uniform buffer. */
 export type Dims<D extends string = string> = Readonly<Record<D, number>>;
 
-export type ElementType = "f32" | "u32" | "i32";
+/** Vectors let a lane load several elements at once; sizes are counted in single elements all the same. */
+export type ElementType = "f32" | "u32" | "i32" | "vec4<f32>" | "vec2<u32>";
 export interface Binding {
   /** Element type in WGSL; packed dtypes (two f16 or bf16) are "u32". */
   readonly type: ElementType;

@@ -5,6 +5,7 @@ import {
   runOnce,
   type Device,
   type DeviceBuffer,
+  type ElementType,
   type HostArray,
   type Kernel,
   type KernelCase,
@@ -38,9 +39,8 @@ async function runCase(gpu: Device, kernel: Kernel, kase: KernelCase): Promise<v
   const buffers: Record<string, DeviceBuffer> = {};
   for (const [name, { type }] of Object.entries(bindings)) {
     const count = sizes[name]!;
-    const array =
-      type === "f32" ? new Float32Array(count) : type === "i32" ? new Int32Array(count) : new Uint32Array(count);
-    const fill = kase.fill?.[name] ?? (type === "f32" ? noise(name) : () => 0);
+    const array = new (hostArray(type))(count);
+    const fill = kase.fill?.[name] ?? (array instanceof Float32Array ? noise(name) : () => 0);
     for (let i = 0; i < count; i++) array[i] = fill(i);
     host[name] = array;
     const buffer = gpu.createBuffer((count + GUARD) * 4, `${kernel.name}.${name}`);
@@ -58,16 +58,16 @@ async function runCase(gpu: Device, kernel: Kernel, kase: KernelCase): Promise<v
     const bytes = await gpu.read(buffers[name]!);
     const guard = new Uint32Array(bytes, count * 4, GUARD);
     expect(guard.every((v) => v === GUARD_VALUE)).toBe(true);
-    const got =
-      type === "f32"
-        ? new Float32Array(bytes, 0, count)
-        : type === "i32"
-          ? new Int32Array(bytes, 0, count)
-          : new Uint32Array(bytes, 0, count);
+    const got = new (hostArray(type))(bytes, 0, count);
     expectClose(got, host[name]!, kase.tolerance ?? { atol: 1e-5, rtol: 1e-5 }, `${kernel.name}.${name}`);
   }
   for (const buffer of Object.values(buffers)) buffer.destroy();
   expect(gpu.liveBuffers).toBe(liveBefore);
+}
+
+function hostArray(type: ElementType) {
+  if (type.includes("f32")) return Float32Array;
+  return type === "i32" ? Int32Array : Uint32Array;
 }
 
 /** Seeded noise in (-1, 1), different for each buffer name. */

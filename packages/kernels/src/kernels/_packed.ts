@@ -13,6 +13,21 @@ export function packedLoad(name: string, type: WeightType): string {
   return `fn at_${name}(i: u32) -> f32 { ${load[type]} }`;
 }
 
+/** WGSL `fn at_NAME4(i)`: elements 4 i to 4 i + 3. The buffer is bound as `quadType`. */
+export function packedQuadLoad(name: string, type: WeightType): string {
+  const load = {
+    f32: `return ${name}[i];`,
+    f16: `let two = ${name}[i]; return vec4f(unpack2x16float(two.x), unpack2x16float(two.y));`,
+    bf16: `let two = ${name}[i]; return bitcast<vec4f>(vec4u(two.x << 16u, two.x & 0xffff0000u, two.y << 16u, two.y & 0xffff0000u));`,
+  };
+  return `fn at_${name}4(i: u32) -> vec4f { ${load[type]} }`;
+}
+
+/** Four weights as one element of a binding. */
+export function quadType(type: WeightType): "vec4<f32>" | "vec2<u32>" {
+  return type === "f32" ? "vec4<f32>" : "vec2<u32>";
+}
+
 /** The same on the host. */
 export function readPacked(array: HostArray, i: number, type: WeightType): number {
   if (type === "f32") return array[i]!;

@@ -1,18 +1,20 @@
 /** Matrix product with an epilogue. Two texts: one subgroup per tile (drivers that run on the CPU, and small M), shared-memory tiles (GPUs). */
 import type { Capabilities } from "../device.ts";
-import { defineKernel, type KernelCase } from "../kernel.ts";
+import { type Binding, defineKernel, type KernelCase } from "../kernel.ts";
 import { ERF_WGSL, erf } from "./binary.ts";
 import { sharedTileText } from "./_matmul-shared.ts";
 import { subgroupText } from "./_matmul-subgroup.ts";
-import { packedLoad, readPacked, type WeightType } from "./_packed.ts";
+import { packedLoad, packedQuadLoad, quadType, readPacked, type WeightType } from "./_packed.ts";
 
 export type Activation = "none" | "silu" | "relu" | "gelu" | "gelu_tanh" | "tanh";
 
-/** Tile of the kernel: rows and columns per lane (subgroup text) or per thread (shared text). */
+/** Tile of the kernel: rows and columns per lane (subgroup text, `SubgroupTile` explains the rest) or per thread (shared text). */
 export interface MatmulTile {
   readonly variant: "subgroup" | "shared";
   readonly rows: number;
   readonly columns: number;
+  readonly depth: number;
+  readonly wide: boolean;
   readonly alignedK: boolean;
 }
 
@@ -30,7 +32,9 @@ export interface MatmulStatics extends Record<string, string | number | boolean>
   variant: "subgroup" | "shared";
   rows: number;
   columns: number;
-  /** k is a multiple of the subgroup size: no step is cut short. */
+  depth: number;
+  wide: boolean;
+  /** k is a multiple of depth: no turn of the loop is cut short. */
   alignedK: boolean;
 }
 
@@ -66,18 +70,18 @@ export const matmul = defineKernel<MatmulStatics, MatmulDims, MatmulBuffers>({
     yOffset: "u32",
     scale: "f32",
   },
-  bindings: ({ bType, hasBias, hasResidual }) =>
+  bindings: ({ bType, wide, hasBias, hasResidual }) =>
     ({
       a: { type: "f32", access: "read" },
-      b: { type: bType === "f32" ? "f32" : "u32", access: "read" },
+      b: { type: wide ? quadType(bType) : bType === "f32" ? "f32" : "u32", access: "read" },
       ...(hasBias ? { bias: { type: "f32", access: "read" } } : {}),
       ...(hasResidual ? { residual: { type: "f32", access: "read" } } : {}),
       y: { type: "f32", access: "read_write" },
-    }) as Record<MatmulBuffers, { type: "f32" | "u32"; access: "read" | "read_write" }>,
+    }) as Record<MatmulBuffers, Binding>,
   wgsl(statics, capabilities) {
-    const { transA, transB, bType, hasBias, activation, hasResidual } = statics;
+    const { transA, transB, bType, wide, hasBias, activation, hasResidual } = statics;
     const common = `${activation.startsWith("gelu") || activation === "tanh" ? ERF_WGSL : ""}
-${packedLoad("b", bType)}
+${wide ? packedQuadLoad("b", bType) : packedLoad("b", bType)}
 fn index_a(row: u32, k: u32) -> u32 { return ${transA ? "k * dims.aColumns + dims.aOffset + row" : "row * dims.aColumns + dims.aOffset + k"}; }
 fn index_b(k: u32, col: u32) -> u32 { return ${transB ? "col * dims.k + k" : "k * dims.n + col"}; }
 fn store(row: u32, col: u32, acc: f32) {
@@ -149,13 +153,22 @@ export function chooseTile(
   const { m, n, k, transB } = problem;
   const { subgroups, subgroupMinSize: size, subgroupMaxSize, isSoftware } = capabilities;
   if (!subgroups || size !== subgroupMaxSize || (!isSoftware && m > 16)) {
-    return { variant: "shared", rows: m <= 16 ? 1 : 4, columns: 4, alignedK: false };
+    return { variant: "shared", rows: m <= 16 ? 1 : 4, columns: 4, depth: 16, wide: false, alignedK: false };
   }
-  // Few rows: what counts is how b is walked. Rows of [n, k] are read along k, one for each lane; rows of [k, n] are short unless a lane takes several columns.
-  const wanted = m > 8 ? 2 : transB ? 1 : 4;
-  const columns = n <= size ? 1 : wanted;
   const rows = [1, 2, 4, 8].find((r) => m <= r) ?? 16;
-  return { variant: "subgroup", rows, columns, alignedK: k % size === 0 };
+  const subgroup = (columns: number, depth: number, wide: boolean): MatmulTile => ({
+    variant: "subgroup",
+    rows,
+    columns,
+    depth,
+    wide,
+    alignedK: k % depth === 0,
+  });
+  // Measured: docs/kernels.md. Many sums in flight, and a loop that stays small.
+  if (!transB && n % 4 === 0) return subgroup([16, 8].find((columns) => columns * size <= n) ?? 4, 1, true);
+  if (transB && k % 4 === 0)
+    return m === 1 ? subgroup(1, Math.min(8, size), true) : subgroup(n <= size ? 1 : 4, 4, true);
+  return subgroup(n <= size ? 1 : 2, 4, false);
 }
 
 /** Problems that are tuned together: alike but for the number of rows, within a power of two. */
@@ -174,6 +187,8 @@ function cases(): KernelCase<MatmulStatics, MatmulDims, MatmulBuffers>[] {
     variant: "subgroup",
     rows: 4,
     columns: 2,
+    depth: 4,
+    wide: false,
     alignedK: false,
   };
   const bits = (type: WeightType) => (i: number) => {
@@ -205,7 +220,7 @@ function cases(): KernelCase<MatmulStatics, MatmulDims, MatmulBuffers>[] {
   const all: KernelCase<MatmulStatics, MatmulDims, MatmulBuffers>[] = [];
   for (const tile of [
     { variant: "subgroup", rows: 4, columns: 2 },
-    { variant: "shared", rows: 4, columns: 4 },
+    { variant: "shared", rows: 4, columns: 4, depth: 16 },
   ] as const) {
     for (const transA of [false, true]) {
       for (const transB of [false, true]) {
@@ -242,6 +257,20 @@ function cases(): KernelCase<MatmulStatics, MatmulDims, MatmulBuffers>[] {
   }
   for (const rows of [1, 2, 8, 16]) {
     all.push({ name: `subgroup ${rows} rows`, statics: { ...plain, rows }, dims: at(17, 19, 13) });
+    all.push({ name: `subgroup ${rows} rows, depth 1`, statics: { ...plain, rows, depth: 1 }, dims: at(17, 19, 13) });
+  }
+  for (const transB of [false, true]) {
+    for (const transA of [false, true]) {
+      for (const bType of ["f32", "f16", "bf16"] as const) {
+        const wide = { ...plain, transA, transB, bType, wide: true, columns: transB ? 2 : 8 };
+        const fill = bType === "f32" ? {} : { fill: { b: bits(bType) } };
+        const name = `wide ${bType} ${transA ? "aT" : "a"} ${transB ? "bT" : "b"}`;
+        // The dimension that b is read along is a multiple of 4; the others are not.
+        const cut = transB ? at(7, 19, 12, transA) : at(7, 44, 13, transA);
+        all.push({ name: `${name}, cut short`, statics: { ...wide, depth: transB ? 8 : 4 }, dims: cut, ...fill });
+        all.push({ name, statics: { ...wide, alignedK: true }, dims: at(5, 36, 24, transA), ...fill });
+      }
+    }
   }
   for (const transB of [false, true]) {
     for (const transA of [false, true]) {
@@ -260,7 +289,7 @@ function cases(): KernelCase<MatmulStatics, MatmulDims, MatmulBuffers>[] {
   ] as const) {
     all.push({
       name: `${m}x${k}x${n}`,
-      statics: { ...plain, rows: Math.min(16, m), alignedK: true },
+      statics: { ...plain, rows: Math.min(16, m), columns: m === 1 ? 1 : 4, wide: true, alignedK: true },
       dims: at(m, n, k),
       benchOnly: true,
     });
