@@ -1,9 +1,9 @@
 /** Elementwise sum of two tensors of one shape. */
-import { binary } from "@graft/kernels";
 import { ShapeError } from "../errors/index.ts";
-import { sameShape, sizeOf, type Tensor } from "../graph/graph.ts";
+import { sameShape, type Tensor } from "../graph/graph.ts";
 import { defineOp } from "../graph/op.ts";
 import { f32 } from "../graph/op-case.ts";
+import { runBinary } from "./_elementwise.ts";
 
 export const addOp = defineOp({
   name: "add",
@@ -16,10 +16,7 @@ export const addOp = defineOp({
     for (let i = 0; i < y!.length; i++) y![i] = a![i]! + b![i]!;
   },
   grad: ({ grads: [g] }) => [g, g],
-  lower(call) {
-    const count = sizeOf(call.outputs[0]!.shape);
-    call.run(binary, { fn: "add" }, { count }, { a: call.in(0), b: call.in(1), y: call.out(0) });
-  },
+  lower: (call) => runBinary(call, "add"),
   cases: [
     { name: "vector", inputs: [f32(5), f32(5)], attrs: {} },
     { name: "matrix", inputs: [f32(7, 33), f32(7, 33)], attrs: {} },

@@ -5,6 +5,7 @@ import {
   crossEntropyGrad,
   fillKernel,
   matmul as matmulKernel,
+  isWide,
   type MatmulStatics,
   type WeightType,
 } from "@graft/kernels";
@@ -59,13 +60,13 @@ export const crossEntropyGradOp = defineOp({
     crossEntropyGrad.reference(
       { logits: logits!, labels: labels!, lse: lse!, g: g!, dlogits: dlogits! },
       { rows, columns },
-      {},
+      { wide: false },
     );
   },
   lower(call) {
     const [rows, columns] = call.inputs[0]!.shape as [number, number];
     const buffers = { logits: call.in(0), labels: call.in(1), lse: call.in(2), g: call.in(3), dlogits: call.out(0) };
-    call.run(crossEntropyGrad, {}, { rows, columns }, buffers);
+    call.run(crossEntropyGrad, { wide: isWide(columns) }, { rows, columns }, buffers);
   },
   cases: [
     { name: "small", inputs: [f32(3, 5), i32(3), f32(3), f32(3)], attrs: {}, fill: { 1: (i) => i - 1, 2: () => 2 } },
@@ -104,7 +105,7 @@ export const linearCrossEntropyOp = defineOp({
     rowLosses(logits, labels!, loss!, lse);
     const dlogits = new Float64Array(rows * vocab);
     const g = new Float64Array(rows).fill(1);
-    crossEntropyGrad.reference({ logits, labels: labels!, lse, g, dlogits }, { rows, columns: vocab }, {});
+    crossEntropyGrad.reference({ logits, labels: labels!, lse, g, dlogits }, { rows, columns: vocab }, { wide: false });
     for (let r = 0; r < rows; r++) {
       for (let c = 0; c < vocab; c++) {
         for (let h = 0; h < hidden; h++) dx![r * hidden + h]! += dlogits[r * vocab + c]! * w![c * hidden + h]!;
@@ -150,7 +151,12 @@ export const linearCrossEntropyOp = defineOp({
       }
       const rowsHere = { logits, labels: window(call.in(2), 1), lse: window(lse, 1) };
       call.run(crossEntropyKernel, {}, { rows: m, columns: vocab }, { ...rowsHere, loss: window(call.out(0), 1) });
-      call.run(crossEntropyGrad, {}, { rows: m, columns: vocab }, { ...rowsHere, g: ones, dlogits });
+      call.run(
+        crossEntropyGrad,
+        { wide: isWide(vocab) },
+        { rows: m, columns: vocab },
+        { ...rowsHere, g: ones, dlogits },
+      );
       let sum: Ref | undefined;
       for (const [i, part] of parts.entries()) {
         const y = i === parts.length - 1 ? window(call.out(1), hidden) : call.scratch(m * hidden * 4);

@@ -1,10 +1,10 @@
 /** Elementwise product of two tensors of one shape, and LLaMA's gate. */
-import { binary } from "@graft/kernels";
+import { isWide, swigluGrad } from "@graft/kernels";
 import { ShapeError } from "../errors/index.ts";
 import { sameShape, sizeOf, type Spec, type Tensor } from "../graph/graph.ts";
 import { defineOp } from "../graph/op.ts";
 import { f32 } from "../graph/op-case.ts";
-import { activation, activationGradOp } from "./unary.ts";
+import { runBinary } from "./_elementwise.ts";
 
 function same(name: string, [a, b]: readonly Spec[]): readonly Spec[] {
   if (!sameShape(a!.shape, b!.shape)) throw new ShapeError(`${name}: shapes differ, [${a!.shape}] and [${b!.shape}]`);
@@ -21,14 +21,7 @@ export const mulOp = defineOp({
     needs[0] ? mul(g!, b!) : undefined,
     needs[1] ? mul(g!, a!) : undefined,
   ],
-  lower(call) {
-    call.run(
-      binary,
-      { fn: "mul" },
-      { count: sizeOf(call.outputs[0]!.shape) },
-      { a: call.in(0), b: call.in(1), y: call.out(0) },
-    );
-  },
+  lower: (call) => runBinary(call, "mul"),
   cases: [{ name: "matrix", inputs: [f32(7, 11), f32(7, 11)], attrs: {} }],
 });
 
@@ -38,19 +31,31 @@ export const swigluOp = defineOp({
   interpret({ inputs: [gate, up], outputs: [y] }) {
     for (let i = 0; i < y!.length; i++) y![i] = (gate![i]! / (1 + Math.exp(-gate![i]!))) * up![i]!;
   },
-  grad: ({ inputs: [gate, up], grads: [g], needs }) => [
-    needs[0] ? gate!.graph.apply(activationGradOp, [mul(g!, up!), gate!], { fn: "silu_grad" })[0]! : undefined,
-    needs[1] ? mul(g!, activation("silu", gate!)) : undefined,
+  grad: ({ inputs: [gate, up], grads: [g] }) => g!.graph.apply(swigluGradOp, [g!, gate!, up!], {}),
+  lower: (call) => runBinary(call, "swiglu"),
+  cases: [{ name: "matrix", inputs: [f32(5, 13), f32(5, 13)], attrs: {} }],
+});
+
+/** Inputs: upstream gradient, gate, up. Outputs: the gradients of gate and up. */
+export const swigluGradOp = defineOp({
+  name: "swiglu_grad",
+  infer: ([, gate, up]) => [
+    { shape: gate!.shape, dtype: "f32" },
+    { shape: up!.shape, dtype: "f32" },
   ],
-  lower(call) {
-    call.run(
-      binary,
-      { fn: "swiglu" },
-      { count: sizeOf(call.outputs[0]!.shape) },
-      { a: call.in(0), b: call.in(1), y: call.out(0) },
+  interpret({ inputs: [g, gate, up], outputs: [dgate, dup] }) {
+    swigluGrad.reference(
+      { g: g!, gate: gate!, up: up!, dgate: dgate!, dup: dup! },
+      { count: g!.length },
+      { wide: false },
     );
   },
-  cases: [{ name: "matrix", inputs: [f32(5, 13), f32(5, 13)], attrs: {} }],
+  lower(call) {
+    const count = sizeOf(call.outputs[0]!.shape);
+    const buffers = { g: call.in(0), gate: call.in(1), up: call.in(2), dgate: call.out(0), dup: call.out(1) };
+    call.run(swigluGrad, { wide: isWide(count) }, { count }, buffers);
+  },
+  cases: [{ name: "matrix", inputs: [f32(5, 13), f32(5, 13), f32(5, 13)], attrs: {} }],
 });
 
 /** a * b, shapes equal. */

@@ -9,7 +9,7 @@ import { embeddingGradOp, embeddingOp } from "./embedding.ts";
 import { fillOp } from "./fill.ts";
 import { matmulOp } from "./matmul.ts";
 import { inverseRowNormOp, transposeOp } from "./matrix.ts";
-import { mulOp, swigluOp } from "./mul.ts";
+import { mulOp, swigluGradOp, swigluOp } from "./mul.ts";
 import { normGradOp, normOp, normWeightGradOp } from "./norm.ts";
 import { accumulateOp, adamwOp, globalNormOp } from "./optimizer.ts";
 import { cacheWriteOp, pagedAttentionOp } from "./paged-attention.ts";
@@ -50,6 +50,7 @@ export const ops: readonly Op[] = [
   scaledSumOp,
   spreadOp,
   sumRowsOp,
+  swigluGradOp,
   swigluOp,
   transposeOp,
   unaryOp,

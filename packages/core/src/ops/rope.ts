@@ -1,5 +1,5 @@
 /** Rotary position embedding of heads. */
-import { rope as ropeKernel } from "@graft/kernels";
+import { rope as ropeKernel, ropeIsWide } from "@graft/kernels";
 import { ShapeError } from "../errors/index.ts";
 import type { Spec, Tensor } from "../graph/graph.ts";
 import { defineOp, type Op } from "../graph/op.ts";
@@ -32,14 +32,16 @@ export const ropeOp: Op<RopeAttrs> = defineOp<RopeAttrs>({
   },
   interpret({ inputs: [x, positions, cos, sin], outputs: [y], inputSpecs, attrs }) {
     const buffers = { x: x!, positions: positions!, cos: cos!, sin: sin!, y: y! };
-    ropeKernel.reference(buffers as never, dims(inputSpecs[0]!, inputSpecs[2]!), attrs);
+    ropeKernel.reference(buffers as never, dims(inputSpecs[0]!, inputSpecs[2]!), { ...attrs, wide: false });
   },
   grad: ({ inputs: [, positions, cos, sin], grads: [g], attrs }) => [
     g!.graph.apply(ropeOp, [g!, positions!, cos!, sin!], { ...attrs, inverse: !attrs.inverse })[0]!,
   ],
   lower(call) {
     const { interleaved, inverse } = call.attrs;
-    call.run(ropeKernel, { interleaved, inverse }, dims(call.inputs[0]!, call.inputs[2]!), {
+    const sizes = dims(call.inputs[0]!, call.inputs[2]!);
+    const wide = ropeIsWide(sizes.headDim, sizes.half, interleaved);
+    call.run(ropeKernel, { interleaved, inverse, wide }, sizes, {
       x: call.in(0),
       positions: call.in(1),
       cos: call.in(2),

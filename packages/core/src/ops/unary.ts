@@ -1,8 +1,8 @@
 /** Activations and scaling: y = f(x). */
 import {
-  binary,
   type BinaryName,
   binaryFunctions,
+  isWide,
   unary as unaryKernel,
   type UnaryName,
   unaryFunctions,
@@ -10,6 +10,7 @@ import {
 import { sizeOf, type Tensor } from "../graph/graph.ts";
 import { defineOp } from "../graph/op.ts";
 import { f32 } from "../graph/op-case.ts";
+import { runBinary } from "./_elementwise.ts";
 
 /** Kernel function that gives the gradient from (upstream gradient, x). */
 const gradients = {
@@ -32,12 +33,8 @@ export const unaryOp = defineOp<{ fn: UnaryName; scale: number }>({
   },
   lower(call) {
     const { fn, scale: factor } = call.attrs;
-    call.run(
-      unaryKernel,
-      { fn },
-      { count: sizeOf(call.outputs[0]!.shape), scale: factor },
-      { x: call.in(0), y: call.out(0) },
-    );
+    const count = sizeOf(call.outputs[0]!.shape);
+    call.run(unaryKernel, { fn, wide: isWide(count) }, { count, scale: factor }, { x: call.in(0), y: call.out(0) });
   },
   cases: (Object.keys(unaryFunctions) as UnaryName[]).map((fn) => ({
     name: fn,
@@ -55,14 +52,7 @@ export const activationGradOp = defineOp<{ fn: BinaryName }>({
   interpret({ inputs: [g, x], outputs: [y], attrs: { fn } }) {
     for (let i = 0; i < y!.length; i++) y![i] = binaryFunctions[fn].f(g![i]!, x![i]!);
   },
-  lower(call) {
-    call.run(
-      binary,
-      { fn: call.attrs.fn },
-      { count: sizeOf(call.outputs[0]!.shape) },
-      { a: call.in(0), b: call.in(1), y: call.out(0) },
-    );
-  },
+  lower: (call) => runBinary(call, call.attrs.fn),
   cases: Object.values(gradients).map((fn) => ({ name: fn, inputs: [f32(70), f32(70)], attrs: { fn } })),
 });
 

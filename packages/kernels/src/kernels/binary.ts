@@ -1,5 +1,5 @@
 /** Elementwise functions of two tensors: y = f(a, b). */
-import { grid1d, WORKGROUP } from "../grid.ts";
+import { elementsOf, grid1d, isWide, WORKGROUP } from "../grid.ts";
 import { defineKernel } from "../kernel.ts";
 
 const sigmoid = (x: number) => 1 / (1 + Math.exp(-x));
@@ -68,38 +68,41 @@ export const binaryFunctions = {
 } as const;
 export type BinaryName = keyof typeof binaryFunctions;
 
-/** a, b, y: [count]. */
-export const binary = defineKernel<{ fn: BinaryName }, "count", "a" | "b" | "y">({
+/** a, b, y: [count]. `wide`: four elements a thread; count must be a multiple of 4. */
+export const binary = defineKernel<{ fn: BinaryName; wide: boolean }, "count", "a" | "b" | "y">({
   name: "binary",
   dims: { count: "u32" },
-  bindings: () => ({
-    a: { type: "f32", access: "read" },
-    b: { type: "f32", access: "read" },
-    y: { type: "f32", access: "read_write" },
+  bindings: ({ wide }) => ({
+    a: { type: elementsOf(wide), access: "read" },
+    b: { type: elementsOf(wide), access: "read" },
+    y: { type: elementsOf(wide), access: "read_write" },
   }),
-  wgsl: ({ fn }) => `${ERF_WGSL}
+  wgsl: ({ fn, wide }) => `${ERF_WGSL}
+fn f(a: f32, b: f32) -> f32 { return ${binaryFunctions[fn].wgsl}; }
 @compute @workgroup_size(${WORKGROUP})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let i = workgroup_index(group, groups) * ${WORKGROUP}u + lane;
-  if (i >= dims.count) { return; }
+  if (i >= dims.count${wide ? " / 4u" : ""}) { return; }
   let a = a[i];
   let b = b[i];
-  y[i] = ${binaryFunctions[fn].wgsl};
+  y[i] = ${wide ? "vec4f(f(a.x, b.x), f(a.y, b.y), f(a.z, b.z), f(a.w, b.w))" : "f(a, b)"};
 }`,
-  grid: ({ count }) => grid1d(count),
+  grid: ({ count }, { wide }) => grid1d(wide ? count / 4 : count),
   sizes: ({ count }) => ({ a: count, b: count, y: count }),
   reference({ a, b, y }, { count }, { fn }) {
     for (let i = 0; i < count; i++) y[i] = binaryFunctions[fn].f(a[i]!, b[i]!);
   },
   cost: ({ count }) => ({ flops: 4 * count, bytes: 12 * count }),
   cases: [
-    ...(Object.keys(binaryFunctions) as BinaryName[]).map((fn) => ({
-      name: `${fn} ${WORKGROUP + 1}`,
-      statics: { fn },
-      dims: { count: WORKGROUP + 1 },
-      fill: { a: (i: number) => (i % 17) / 4 - 2, b: (i: number) => ((i * 7) % 41) / 5 - 4 },
-    })),
-    { name: "add 1", statics: { fn: "add" }, dims: { count: 1 } },
-    { name: "swiglu 512x688", statics: { fn: "swiglu" }, dims: { count: 512 * 688 } },
+    ...(Object.keys(binaryFunctions) as BinaryName[]).flatMap((fn) =>
+      [WORKGROUP + 1, 4 * WORKGROUP + 4].map((count) => ({
+        name: `${fn} ${count}`,
+        statics: { fn, wide: isWide(count) },
+        dims: { count },
+        fill: { a: (i: number) => (i % 17) / 4 - 2, b: (i: number) => ((i * 7) % 41) / 5 - 4 },
+      })),
+    ),
+    { name: "add 1", statics: { fn: "add", wide: false }, dims: { count: 1 } },
+    { name: "swiglu 512x688", statics: { fn: "swiglu", wide: true }, dims: { count: 512 * 688 } },
   ],
 });

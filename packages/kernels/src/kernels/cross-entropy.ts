@@ -1,5 +1,5 @@
 /** Softmax cross-entropy with labels to ignore, and its gradient. */
-import { grid1d, WORKGROUP } from "../grid.ts";
+import { elementsOf, grid1d, WORKGROUP } from "../grid.ts";
 import { defineKernel } from "../kernel.ts";
 import { lanesPerRow, laneReductions, ROW_MAIN_ARGUMENTS } from "../row.ts";
 
@@ -63,32 +63,34 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
   ],
 });
 
-/** dlogits[r, c] = g[r] (exp(logits[r, c] - lse[r]) - [c = label]), 0 where label < 0. g: [rows]. */
+/** dlogits[r, c] = g[r] (exp(logits[r, c] - lse[r]) - [c = label]), 0 where label < 0. g: [rows]. `wide`: four columns a thread; columns must be a multiple of 4. */
 export const crossEntropyGrad = defineKernel<
-  Record<never, never>,
+  { wide: boolean },
   "rows" | "columns",
   "logits" | "labels" | "lse" | "g" | "dlogits"
 >({
   name: "cross_entropy_grad",
   dims: { rows: "u32", columns: "u32" },
-  bindings: () => ({
-    logits: { type: "f32", access: "read" },
+  bindings: ({ wide }) => ({
+    logits: { type: elementsOf(wide), access: "read" },
     labels: { type: "i32", access: "read" },
     lse: { type: "f32", access: "read" },
     g: { type: "f32", access: "read" },
-    dlogits: { type: "f32", access: "read_write" },
+    dlogits: { type: elementsOf(wide), access: "read_write" },
   }),
-  wgsl: () => `
+  wgsl: ({ wide }) => `
 @compute @workgroup_size(${WORKGROUP})
 fn main(${ROW_MAIN_ARGUMENTS}) {
   let i = workgroup_index(group, groups) * ${WORKGROUP}u + lane;
-  if (i >= dims.rows * dims.columns) { return; }
-  let row = i / dims.columns;
+  let columns = dims.columns${wide ? " / 4u" : ""};
+  if (i >= dims.rows * columns) { return; }
+  let row = i / columns;
   let label = labels[row];
-  let p = exp(logits[i] - lse[row]) - select(0.0, 1.0, i32(i % dims.columns) == label);
-  dlogits[i] = select(0.0, g[row] * p, label >= 0);
+  let column = i32(i % columns)${wide ? " * 4 + vec4i(0, 1, 2, 3)" : ""};
+  let hit = select(${wide ? "vec4f(), vec4f(1.0), column == vec4i(label)" : "0.0, 1.0, column == label"});
+  dlogits[i] = select(0.0, g[row], label >= 0) * (exp(logits[i] - lse[row]) - hit);
 }`,
-  grid: ({ rows, columns }) => grid1d(rows * columns),
+  grid: ({ rows, columns }, { wide }) => grid1d((rows * columns) / (wide ? 4 : 1)),
   sizes: ({ rows, columns }) => ({ logits: rows * columns, labels: rows, lse: rows, g: rows, dlogits: rows * columns }),
   reference({ logits, labels, lse, g, dlogits }, { rows, columns }) {
     for (let r = 0; r < rows; r++) {
@@ -102,8 +104,14 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
   cases: [
     {
       name: "ignored labels",
-      statics: {},
+      statics: { wide: false },
       dims: { rows: 7, columns: 131 },
+      fill: { labels: (i) => (i % 3 === 0 ? -100 : i * 17), lse: () => 4 },
+    },
+    {
+      name: "four at a time",
+      statics: { wide: true },
+      dims: { rows: 7, columns: 132 },
       fill: { labels: (i) => (i % 3 === 0 ? -100 : i * 17), lse: () => 4 },
     },
   ],

@@ -1,5 +1,5 @@
 /** Elementwise functions of one tensor: y = f(x), and y = scale * x. */
-import { grid1d, WORKGROUP } from "../grid.ts";
+import { elementsOf, grid1d, isWide, WORKGROUP } from "../grid.ts";
 import { defineKernel } from "../kernel.ts";
 import { erf, ERF_WGSL } from "./binary.ts";
 
@@ -18,20 +18,24 @@ export const unaryFunctions = {
 } as const;
 export type UnaryName = keyof typeof unaryFunctions;
 
-/** x, y: [count]. `scale` is read by "scale" alone. */
-export const unary = defineKernel<{ fn: UnaryName }, "count" | "scale", "x" | "y">({
+/** x, y: [count]. `scale` is read by "scale" alone. `wide`: four elements a thread; count must be a multiple of 4. */
+export const unary = defineKernel<{ fn: UnaryName; wide: boolean }, "count" | "scale", "x" | "y">({
   name: "unary",
   dims: { count: "u32", scale: "f32" },
-  bindings: () => ({ x: { type: "f32", access: "read" }, y: { type: "f32", access: "read_write" } }),
-  wgsl: ({ fn }) => `${ERF_WGSL}
+  bindings: ({ wide }) => ({
+    x: { type: elementsOf(wide), access: "read" },
+    y: { type: elementsOf(wide), access: "read_write" },
+  }),
+  wgsl: ({ fn, wide }) => `${ERF_WGSL}
+fn f(x: f32) -> f32 { return ${unaryFunctions[fn].wgsl}; }
 @compute @workgroup_size(${WORKGROUP})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let i = workgroup_index(group, groups) * ${WORKGROUP}u + lane;
-  if (i >= dims.count) { return; }
+  if (i >= dims.count${wide ? " / 4u" : ""}) { return; }
   let x = x[i];
-  y[i] = ${unaryFunctions[fn].wgsl};
+  y[i] = ${wide ? "vec4f(f(x.x), f(x.y), f(x.z), f(x.w))" : "f(x)"};
 }`,
-  grid: ({ count }) => grid1d(count),
+  grid: ({ count }, { wide }) => grid1d(wide ? count / 4 : count),
   sizes: ({ count }) => ({ x: count, y: count }),
   reference({ x, y }, { count, scale }, { fn }) {
     for (let i = 0; i < count; i++) y[i] = unaryFunctions[fn].f(x[i]!, scale);
@@ -40,7 +44,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   cases: (Object.keys(unaryFunctions) as UnaryName[]).flatMap((fn) =>
     [1, WORKGROUP + 1, 5000].map((count) => ({
       name: `${fn} ${count}`,
-      statics: { fn },
+      statics: { fn, wide: isWide(count) },
       dims: { count, scale: -1.5 },
       fill: { x: (i: number) => ((i * 37) % 201) / 20 - 5 },
     })),
