@@ -18,7 +18,7 @@ export const loraConfig = z.looseObject({
   fan_in_fan_out: z.boolean().default(false),
   use_rslora: z.boolean().default(false),
   use_dora: z.boolean().default(false),
-  init_lora_weights: z.union([z.boolean(), z.literal("gaussian")]).default(true),
+  init_lora_weights: z.union([z.boolean(), z.string()]).default(true),
   rank_pattern: z.record(z.string(), z.int().min(1)).nullish(),
   alpha_pattern: z.record(z.string(), z.number()).nullish(),
   layers_to_transform: oneOrMany(z.int()).nullish(),
@@ -39,11 +39,17 @@ export interface LoraSite {
   readonly site: Site;
   readonly r: number;
   readonly scaling: number;
-  readonly keys: { readonly a: string; readonly b: string; readonly magnitude: string | undefined };
+  readonly keys: {
+    readonly a: string;
+    readonly b: string;
+    readonly magnitude: string | undefined;
+    /** What A and B began with, where that is taken out of the base (PiSSA, OLoRA): frozen. */
+    readonly start: { readonly a: string; readonly b: string } | undefined;
+  };
 }
 
-/** The sites a config selects. Throws UnknownName or ConfigError, beginning with `where`. */
-export function loraSites(config: LoraConfig, base: Base, where: string): LoraSite[] {
+/** The sites a config selects; `isTaken` where what they begin with is taken out of the base. Throws UnknownName or ConfigError, beginning with `where`. */
+export function loraSites(config: LoraConfig, base: Base, isTaken: boolean, where: string): LoraSite[] {
   const targetModules = config.target_modules ?? defaultTargets[base.modelType];
   if (!targetModules) throw new ConfigError(`${where}: target_modules is not set and ${base.modelType} has no default`);
   const many = <T>(value: T | T[] | null | undefined): T[] | undefined =>
@@ -68,11 +74,12 @@ export function loraSites(config: LoraConfig, base: Base, where: string): LoraSi
       scaling: alpha / (config.use_rslora ? Math.sqrt(r) : r),
       keys:
         site.kind === "embedding"
-          ? { a: `${key}.lora_embedding_A`, b: `${key}.lora_embedding_B`, magnitude: undefined }
+          ? { a: `${key}.lora_embedding_A`, b: `${key}.lora_embedding_B`, magnitude: undefined, start: undefined }
           : {
               a: `${key}.lora_A.weight`,
               b: `${key}.lora_B.weight`,
               magnitude: config.use_dora ? `${key}.lora_magnitude_vector` : undefined,
+              start: isTaken ? { a: `${key}.lora_A0.weight`, b: `${key}.lora_B0.weight` } : undefined,
             },
     };
   });

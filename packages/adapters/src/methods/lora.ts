@@ -10,8 +10,8 @@ import { hashText } from "@graft/core/random";
 import type { z } from "zod";
 import { type Base, type BoundMethod, defineMethod } from "../method.ts";
 import { type LoraConfig, loraConfig, type LoraSite, loraSites } from "./_lora-config.ts";
-import { initialise } from "./_lora-init.ts";
-import { changedWeight, rowNorms } from "./_lora-weight.ts";
+import { checkInitialisation, findInitialisation, initialise } from "./_lora-init.ts";
+import { changedWeight, rowNorms, toPlainLora } from "./_lora-weight.ts";
 
 export type { LoraConfig } from "./_lora-config.ts";
 
@@ -25,7 +25,9 @@ export const lora = defineMethod<LoraConfig>({
         `${where}: enable_lora (the fork's fused projections) needs a fused query-key-value weight, ${base.modelType} has none`,
       );
     }
-    const sites = loraSites(config, base, where);
+    const isTaken = findInitialisation(config.init_lora_weights, where)?.isTakenFromBase ?? false;
+    const sites = loraSites(config, base, isTaken, where);
+    checkInitialisation(config, sites, where);
     const saved = savedModules(config, base, where);
     return bound(config, base, sites, saved, where);
   },
@@ -79,6 +81,12 @@ function bound(
       return [
         { key: keys.a, shape: aShape!, trainable: true },
         { key: keys.b, shape: bShape!, trainable: true },
+        ...(keys.start
+          ? [
+              { key: keys.start.a, shape: aShape!, trainable: false },
+              { key: keys.start.b, shape: bShape!, trainable: false },
+            ]
+          : []),
         ...(keys.magnitude && site.kind === "linear"
           ? [{ key: keys.magnitude, shape: [site.outDim], trainable: true }]
           : []),
@@ -95,7 +103,13 @@ function bound(
     method: "lora",
     parameters,
     savedBase,
-    initialise: (random) => initialise(config, base, sites, replaced, random),
+    initialise: (random) => initialise(config, base, sites, replaced, random, where),
+    ...(sites.some(({ keys }) => keys.start)
+      ? {
+          toPlain: (values) => toPlainLora(config, sites, values),
+          missing: `; PEFT must save an adapter with init_lora_weights "${config.init_lora_weights}" with path_initial_model_for_weight_conversion`,
+        }
+      : {}),
     hooks: ({ parameter, seed }) => loraHooks(config, bySite, replaced, parameter, seed),
     merge: (values) => mergeLora(base, sites, replaced, values, where),
   };
@@ -118,20 +132,29 @@ function loraHooks(
     linear(site, x, f, weight) {
       const own = bySite.get(site.name);
       if (!own) return f(x);
-      const [a, b] = [parameter(own.keys.a), parameter(own.keys.b)];
+      const { keys, scaling } = own;
+      const [a, b] = [parameter(keys.a), parameter(keys.b)];
+      const start = keys.start && { a: parameter(keys.start.a), b: parameter(keys.start.b) };
+      // The base without what A and B began with. Dropout is not for this part: the weight it stands for is frozen.
+      const without = (y: Tensor, input: Tensor) => {
+        if (!start) return y;
+        const first = matmul(input, start.a, { transB: true }); // [tokens, r]
+        return add(y, matmul(first, start.b, { transB: true, scale: -scaling }));
+      };
+      const rest = (input: Tensor) => without(f(input), input);
       const dropped = drop(x, site.name);
       const low = matmul(dropped, a, { transB: true }); // [tokens, r]
-      if (!own.keys.magnitude) return add(f(x), matmul(low, b, { transB: true, scale: own.scaling }));
+      if (!keys.magnitude) return add(rest(x), matmul(low, b, { transB: true, scale: scaling }));
+      const change = matmul(b, a, { scale: scaling }); // [out, in]
       return doraOutput(site, {
         x,
         dropped,
-        f,
+        f: rest,
+        multiply: (input) => without(matmul(input, weight, { transB: true }), input),
         weight,
-        low,
-        a,
-        b,
-        magnitude: parameter(own.keys.magnitude),
-        scaling: own.scaling,
+        change: start ? add(change, matmul(start.b, start.a, { scale: -scaling })) : change,
+        low: matmul(low, b, { transB: true, scale: scaling }),
+        magnitude: parameter(keys.magnitude),
       });
     },
     embedding(site, ids, f) {
@@ -146,25 +169,25 @@ function loraHooks(
 interface DoraCall {
   readonly x: Tensor;
   readonly dropped: Tensor;
+  /** The layer to be adapted, with its bias, and without. */
   readonly f: (x: Tensor) => Tensor;
+  readonly multiply: (x: Tensor) => Tensor;
   readonly weight: Tensor;
+  /** What is added to `weight`: [out, in]. */
+  readonly change: Tensor;
+  /** s B A of the dropped x: [tokens, out]. */
   readonly low: Tensor;
-  readonly a: Tensor;
-  readonly b: Tensor;
   readonly magnitude: Tensor;
-  readonly scaling: number;
 }
 
 /** m / |W + s B A| (W x + s B A x) + bias, the norm a constant to the gradient (DoRA, section 4.3). With dropout the part beyond f(x) sees the dropped x, as in PEFT. */
 function doraOutput(site: LinearSite, d: DoraCall): Tensor {
   if (site.fanInFanOut)
     throw new ConfigError(`use_dora on ${site.name}: weights stored [in, out] are not supported yet`);
-  const change = matmul(d.b, d.a, { scale: d.scaling }); // [out, in]
-  const factor = mul(d.magnitude, inverseRowNorm(d.weight, change)); // [out]
-  const low = matmul(d.low, d.b, { transB: true, scale: d.scaling }); // [tokens, out]
-  if (d.dropped === d.x && !site.hasBias) return mulColumns(add(d.f(d.x), low), factor);
-  const plain = matmul(d.dropped, d.weight, { transB: true });
-  return add(d.f(d.x), add(mulColumns(add(plain, low), factor), scale(plain, -1)));
+  const factor = mul(d.magnitude, inverseRowNorm(d.weight, d.change)); // [out]
+  if (d.dropped === d.x && !site.hasBias) return mulColumns(add(d.f(d.x), d.low), factor);
+  const plain = d.multiply(d.dropped);
+  return add(d.f(d.x), add(mulColumns(add(plain, d.low), factor), scale(plain, -1)));
 }
 
 async function mergeLora(
