@@ -1,5 +1,8 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { baseOf, type LoadedAdapter, loadAdapter } from "@graft/adapters";
+import { Generator } from "@graft/core/generate";
 import { type BaseModel, loadBaseModel } from "@graft/core/models";
+import { AdapterWeights } from "@graft/core/nn";
 import { loadTokenizer } from "@graft/core/text";
 import { adamwDefaults } from "@graft/core/train";
 import { type Device, openDevice } from "@graft/kernels";
@@ -84,6 +87,44 @@ test("the same seed gives the same bytes; stopped and resumed gives them too", a
   ).toBe(6);
   expect(device.liveBuffers).toBe(model.weights.size);
 });
+
+test("an adapter that starts from the base's singular vectors resumes bit for bit too, and ends as a plain LoRA that does the same", async () => {
+  const adapterConfig = {
+    ...options("").adapterConfig,
+    init_lora_weights: "pissa",
+    alpha_pattern: { v_proj: 4 },
+    use_dora: true,
+  };
+  const pissa = (name: string, changes: Partial<TrainRunOptions> = {}) =>
+    options(name, { adapterConfig, valSetSize: 0, ...changes });
+  const straight = await run(pissa("pissa"));
+  // Factors of q_proj and v_proj (128 to 128 and to 64) and their magnitudes: what is frozen is not counted.
+  expect(straight.trainableParameters).toBe(4 * (4 * (128 + 128) + 4 * (128 + 64) + 128 + 64));
+  const stopped = await run(pissa("pissa-parts"), 3);
+  const base = baseOf(model);
+  const half = loadAdapter(join(scratch, "pissa-parts/checkpoint-3"), base);
+  const plain = loadAdapter(join(scratch, "pissa-parts"), base);
+  expect(half.config).toMatchObject({ r: 4, lora_alpha: 8, init_lora_weights: "pissa" });
+  expect(plain.config).toMatchObject({ r: 8, lora_alpha: 16, alpha_pattern: { v_proj: 8 }, init_lora_weights: true });
+  const [applied, saved] = [await logits(half), await logits(plain)];
+  for (const [i, x] of applied.entries()) expect(Math.abs(saved[i]! - x)).toBeLessThan(1e-4);
+
+  const resumed = await run(pissa("pissa-parts", { resumeFromCheckpoint: "true" }));
+  expect([...stopped.losses, ...resumed.losses]).toEqual([...straight.losses]);
+  expect(bytes("pissa-parts").equals(bytes("pissa"))).toBe(true);
+});
+
+/** Of the last token of a short prompt. */
+async function logits({ bound, values }: LoadedAdapter): Promise<Float32Array> {
+  const weights = new AdapterWeights(device, bound, values, "test");
+  const generator = new Generator(model, { maxSequences: 1 });
+  try {
+    return (await generator.nextLogits([1, 5, 9, 40], weights)).slice();
+  } finally {
+    await generator.destroy();
+    weights.destroy();
+  }
+}
 
 test("only so many checkpoints are kept, and none is half-written", async () => {
   await run(options("kept"));

@@ -77,7 +77,7 @@ export function loadAdapter(folder: string, base: Base): LoadedAdapter {
       const info = file.tensors.get(key);
       if (!info)
         throw new CheckpointError(
-          `${path}: has no tensor ${key}, which ${config.peft_type} with this config needs on this base`,
+          `${path}: has no tensor ${key}, which ${config.peft_type} with this config needs on this base${bound.missing ?? ""}`,
         );
       if (`${info.shape}` !== `${shape}`) {
         throw new CheckpointError(
@@ -105,12 +105,20 @@ function openAdapterFile(folder: string): TensorFile {
   throw new CheckpointError(`${folder}: has neither adapter_model.safetensors nor adapter_model.bin`);
 }
 
-/** Writes a PEFT folder, all of it or nothing: what else was in the folder goes. */
-export async function saveAdapter(folder: string, adapter: LoadedAdapter, base: Base): Promise<void> {
-  await writeFolderAtomic(folder, (temporary) => writeAdapterFiles(temporary, adapter, base));
+/** The adapter in the form that is for use: the same function without what only further training needs. For most that is the adapter itself. */
+export function finishAdapter(adapter: LoadedAdapter, base: Base): LoadedAdapter {
+  const plain = adapter.bound.toPlain?.(adapter.values);
+  if (!plain) return adapter;
+  const config = { ...adapter.config, ...plain.config };
+  return { config, bound: bindAdapter(config, base, "finished adapter"), values: plain.values };
 }
 
-/** Writes adapter_model.safetensors and adapter_config.json (sorted keys, two spaces, as PEFT) into a folder, each at once or not at all. */
+/** Writes a PEFT folder for use, all of it or nothing: what else was in the folder goes. */
+export async function saveAdapter(folder: string, adapter: LoadedAdapter, base: Base): Promise<void> {
+  await writeFolderAtomic(folder, (temporary) => writeAdapterFiles(temporary, finishAdapter(adapter, base), base));
+}
+
+/** Writes an adapter as it is, also half-trained: adapter_model.safetensors and adapter_config.json (sorted keys, two spaces, as PEFT) into a folder, each at once or not at all. */
 export async function writeAdapterFiles(folder: string, adapter: LoadedAdapter, base: Base): Promise<void> {
   const tensors = new Map<string, TensorData>();
   const put = (key: string, shape: readonly number[], values: Float32Array): void => {

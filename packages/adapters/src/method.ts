@@ -31,6 +31,16 @@ export interface BoundMethod extends Adapter {
   readonly merge:
     | ((values: ReadonlyMap<string, Float32Array>) => Promise<Map<string, Float32Array>>)
     | { readonly impossible: string };
+  /**
+   * The same function as an adapter that other programs read: config fields that change, and values. Undefined where that is the adapter as it is.
+   * A checkpoint keeps what training needs; what is saved for use goes through this.
+   */
+  readonly toPlain?: (values: ReadonlyMap<string, Float32Array>) => {
+    readonly config: object;
+    readonly values: Map<string, Float32Array>;
+  };
+  /** What to do about a file that lacks one of the parameters: the end of the message. */
+  readonly missing?: string;
   /** Tensors the reference saves beside the parameters (PEFT saves the embedding under a LoRA on it). */
   readonly savedBase: readonly { readonly key: string; readonly parameter: string }[];
 }

@@ -51,6 +51,22 @@ const variants: Record<string, object> = {
     alpha_pattern: { "layers.1.self_attn.q_proj": 3 },
     layers_to_transform: [1],
   },
+  orthogonal: { init_lora_weights: "orthogonal" },
+  pissa: { init_lora_weights: "pissa", target_modules: "all-linear" },
+  "pissa_niter_2 with patterns": {
+    init_lora_weights: "pissa_niter_2",
+    rank_pattern: { v_proj: 2 },
+    alpha_pattern: { "layers.1.self_attn.q_proj": 3 },
+  },
+  "pissa with dora": { init_lora_weights: "pissa", use_dora: true },
+  olora: { init_lora_weights: "olora" },
+  "olora with rslora and patterns": {
+    init_lora_weights: "olora",
+    use_rslora: true,
+    rank_pattern: { v_proj: 2 },
+    alpha_pattern: { q_proj: 3 },
+    modules_to_save: ["lm_head"],
+  },
 };
 
 for (const [name, changes] of Object.entries(variants)) {
@@ -64,8 +80,8 @@ for (const [name, changes] of Object.entries(variants)) {
     weights.destroy();
 
     // Any change of the parameters must now show, and merge as it applies.
-    for (const values of adapter.values.values())
-      for (let i = 0; i < values.length; i++) values[i] = values[i]! + 0.05 * Math.sin(i + values.length);
+    for (const [n, values] of [...adapter.values.values()].entries())
+      for (let i = 0; i < values.length; i++) values[i] = values[i]! + 0.05 * Math.sin(i + 7 * n);
     const changed = new AdapterWeights(device, adapter.bound, adapter.values, name);
     const applied = await logits(model, changed);
     changed.destroy();
@@ -84,6 +100,11 @@ for (const [name, changes] of Object.entries(variants)) {
     for (const file of ["adapter_model.safetensors", "adapter_config.json"]) {
       expect(readFileSync(join(second, file)).equals(readFileSync(join(first, file)))).toBe(true);
     }
+    const read = loadAdapter(second, base);
+    const again = new AdapterWeights(device, read.bound, read.values, name);
+    const reloaded = await logits(model, again);
+    again.destroy();
+    for (const [i, x] of applied.entries()) expect(Math.abs(reloaded[i]! - x)).toBeLessThan(1e-4);
     expect(await logits(model)).toEqual(plain);
   });
 }
@@ -97,7 +118,6 @@ test("mistakes in a config are named", async () => {
   );
   await expect(create({ target_modules: "nothing" })).rejects.toThrow("select nothing");
   await expect(create({ peft_type: "LORAA" })).rejects.toThrow('unknown peft_type "LORAA"; did you mean LORA?');
-  await expect(create({ init_lora_weights: "pissa" })).rejects.toThrow("init_lora_weights");
   await expect(create({ modules_to_save: ["nope"] })).rejects.toThrow("nope");
 });
 

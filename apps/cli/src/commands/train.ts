@@ -48,6 +48,10 @@ const options = z.object({
   loraTargetModules: z.array(z.string()).optional().describe("the same, as some scripts spell it"),
   useDora: z.boolean().default(false).describe("DoRA: train the weights' magnitudes too"),
   useRslora: z.boolean().default(false).describe("rsLoRA: scaling is alpha / sqrt(r)"),
+  initLoraWeights: z.coerce
+    .string()
+    .default("true")
+    .describe("how A and B start: true, false, gaussian, orthogonal, pissa, pissa_niter_[n], olora"),
   bias: z.enum(["none", "all", "lora_only"]).default("none").describe("biases of the base to train"),
   modulesToSave: z.array(z.string()).optional().describe("modules of the base to train whole"),
   trainOnInputs: z.boolean().default(true).describe("learn the prompt too; false masks it"),
@@ -112,7 +116,9 @@ export default defineCommand({
             use_rslora: o.useRslora,
             modules_to_save: o.modulesToSave ?? null,
             fan_in_fan_out: false,
-            init_lora_weights: true,
+            init_lora_weights: /^(true|false)$/i.test(o.initLoraWeights)
+              ? o.initLoraWeights.toLowerCase() === "true"
+              : o.initLoraWeights,
           },
           promptTemplate: o.promptTemplate,
           cutoffLen: o.cutoffLen,

@@ -1,5 +1,12 @@
 /** A training run from files to files: what `graft train` and `graft demo` do. */
-import { type AdapterConfig, baseOf, createAdapter, type LoadedAdapter, writeAdapterFiles } from "@graft/adapters";
+import {
+  type AdapterConfig,
+  baseOf,
+  createAdapter,
+  finishAdapter,
+  type LoadedAdapter,
+  writeAdapterFiles,
+} from "@graft/adapters";
 import {
   type Batch,
   createBatches,
@@ -72,7 +79,9 @@ export async function trainRun(
   const record = (entry: object): void => appendFileSync(metrics, `${JSON.stringify(entry)}\n`);
   const snapshot = async (): Promise<LoadedAdapter> => ({ ...adapter, values: await weights.read() });
 
-  const trainableParameters = adapter.bound.parameters.reduce((sum, p) => sum + p.shape.reduce((a, b) => a * b, 1), 0);
+  const trainableParameters = adapter.bound.parameters
+    .filter((p) => p.trainable)
+    .reduce((sum, p) => sum + p.shape.reduce((a, b) => a * b, 1), 0);
   const losses: number[] = [];
   const evalLosses: { step: number; loss: number }[] = [];
   let best: LoadedAdapter | undefined;
@@ -98,7 +107,7 @@ export async function trainRun(
     weights.destroy();
     progress.end();
   }
-  const final = best ?? { ...adapter, values: adapter.values };
+  const final = finishAdapter(best ?? adapter, base);
   await writeAdapterFiles(outputDir, final, base);
   return {
     adapter: final,

@@ -1,0 +1,86 @@
+/** What a LoRA config says: its fields with PEFT's names and defaults, and the sites it selects. */
+import { ConfigError } from "@graft/core/errors";
+import type { Site } from "@graft/core/nn";
+import { z } from "zod";
+import type { Base } from "../method.ts";
+import { patternValue, selectSites } from "../targets.ts";
+
+const names = z.union([z.string(), z.array(z.string())]);
+const oneOrMany = <T extends z.ZodType>(item: T) => z.union([item, z.array(item)]);
+
+export const loraConfig = z.looseObject({
+  r: z.int().min(1, "r must be at least 1").default(8),
+  lora_alpha: z.number().default(8),
+  lora_dropout: z.number().min(0).lt(1).default(0),
+  target_modules: names.nullish(),
+  exclude_modules: names.nullish(),
+  bias: z.enum(["none", "all", "lora_only"]).default("none"),
+  fan_in_fan_out: z.boolean().default(false),
+  use_rslora: z.boolean().default(false),
+  use_dora: z.boolean().default(false),
+  init_lora_weights: z.union([z.boolean(), z.string()]).default(true),
+  rank_pattern: z.record(z.string(), z.int().min(1)).nullish(),
+  alpha_pattern: z.record(z.string(), z.number()).nullish(),
+  layers_to_transform: oneOrMany(z.int()).nullish(),
+  layers_pattern: oneOrMany(z.string()).nullish(),
+  modules_to_save: z.array(z.string()).nullish(),
+  /** Only in the fork's files: one flag for each third of a fused projection. */
+  enable_lora: z.array(z.boolean()).nullish(),
+  merge_weights: z.boolean().optional(),
+});
+export type LoraConfig = z.output<typeof loraConfig>;
+
+/** PEFT's default target modules by model_type. */
+const defaultTargets: Readonly<Record<string, readonly string[]>> = {
+  llama: ["q_proj", "v_proj"],
+};
+
+export interface LoraSite {
+  readonly site: Site;
+  readonly r: number;
+  readonly scaling: number;
+  readonly keys: {
+    readonly a: string;
+    readonly b: string;
+    readonly magnitude: string | undefined;
+    /** What A and B began with, where that is taken out of the base (PiSSA, OLoRA): frozen. */
+    readonly start: { readonly a: string; readonly b: string } | undefined;
+  };
+}
+
+/** The sites a config selects; `isTaken` where what they begin with is taken out of the base. Throws UnknownName or ConfigError, beginning with `where`. */
+export function loraSites(config: LoraConfig, base: Base, isTaken: boolean, where: string): LoraSite[] {
+  const targetModules = config.target_modules ?? defaultTargets[base.modelType];
+  if (!targetModules) throw new ConfigError(`${where}: target_modules is not set and ${base.modelType} has no default`);
+  const many = <T>(value: T | T[] | null | undefined): T[] | undefined =>
+    value === null || value === undefined ? undefined : Array.isArray(value) ? value : [value];
+  const rules = {
+    targetModules,
+    excludeModules: config.exclude_modules ?? undefined,
+    layersToTransform: many(config.layers_to_transform),
+    layersPattern: many(config.layers_pattern),
+    // Only the fork writes merge_weights.
+    looseSuffix: config.merge_weights !== undefined,
+  };
+  return selectSites(base.sites, rules, where).map((site) => {
+    const r = patternValue(config.rank_pattern ?? {}, site.name, config.r, where);
+    const alpha = patternValue(config.alpha_pattern ?? {}, site.name, config.lora_alpha, where);
+    const key = `base_model.model.${site.name}`;
+    if (site.kind === "embedding" && config.use_dora)
+      throw new ConfigError(`${where}: use_dora on the embedding ${site.name} is not supported`);
+    return {
+      site,
+      r,
+      scaling: alpha / (config.use_rslora ? Math.sqrt(r) : r),
+      keys:
+        site.kind === "embedding"
+          ? { a: `${key}.lora_embedding_A`, b: `${key}.lora_embedding_B`, magnitude: undefined, start: undefined }
+          : {
+              a: `${key}.lora_A.weight`,
+              b: `${key}.lora_B.weight`,
+              magnitude: config.use_dora ? `${key}.lora_magnitude_vector` : undefined,
+              start: isTaken ? { a: `${key}.lora_A0.weight`, b: `${key}.lora_B0.weight` } : undefined,
+            },
+    };
+  });
+}
