@@ -138,3 +138,20 @@ test("an adapter for another base names the site that does not fit", async () =>
   writeFileSync(join(folder, "empty/adapter_config.json"), "{}");
   expect(() => loadAdapter(join(folder, "empty"), base)).toThrow("peft_type");
 });
+
+test("DoRA that starts away from the base starts where LoRA would: its magnitudes are those of the changed weight", async () => {
+  const changes = { init_lora_weights: false };
+  const adapters = await Promise.all(
+    [false, true].map((use_dora) => createAdapter(config({ ...changes, use_dora }), baseOf(model), 7)),
+  );
+  const [plain, dora] = await Promise.all(
+    adapters.map(async ({ bound, values }) => {
+      if (typeof bound.merge !== "function") throw new Error("LoRA merges");
+      return bound.merge(values);
+    }),
+  );
+  const name = "model.layers.0.self_attn.q_proj.weight";
+  const [want, got] = [plain!.get(name)!, dora!.get(name)!];
+  expect(want).not.toEqual(await baseOf(model).read(name));
+  expect(Math.max(...want.map((x, i) => Math.abs(x - got[i]!)))).toBeLessThan(1e-6);
+});

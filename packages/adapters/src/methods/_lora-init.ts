@@ -160,8 +160,11 @@ export async function initialise(
       values.set(keys.start.a, values.get(keys.a)!.slice());
       values.set(keys.start.b, values.get(keys.b)!.slice());
     }
-    if (keys.magnitude)
-      values.set(keys.magnitude, rowNorms(await changedWeight(base, { ...own, scaling: 0 }, values), site.outDim));
+    if (keys.magnitude) {
+      // B A is zero at the start, or taken out of the base, unless asked otherwise.
+      const scaling = init === false ? own.scaling : 0;
+      values.set(keys.magnitude, rowNorms(await changedWeight(base, { ...own, scaling }, values), site.outDim));
+    }
   }
   for (const [name, key] of replaced) values.set(key, await base.read(name));
   return values;
