@@ -205,9 +205,9 @@ test("a client that leaves frees its pages", async () => {
   await response.body!.getReader().read();
   controller.abort();
   const deadline = Date.now() + 10_000;
-  while (server.engine.stats().kvPagesUsed > 0 && Date.now() < deadline)
+  while ((await server.engine.stats()).kvPagesUsed > 0 && Date.now() < deadline)
     await new Promise((resume) => setImmediate(resume));
-  expect(server.engine.stats()).toMatchObject({ kvPagesUsed: 0, running: 0 });
+  expect(await server.engine.stats()).toMatchObject({ kvPagesUsed: 0, running: 0 });
 });
 
 test("adapters swapped under load cut no request, and each answer is of one version", async () => {
@@ -249,7 +249,7 @@ test("adapters swapped under load cut no request, and each answer is of one vers
   await swapper;
   expect((await raw("/v1/unload_lora_adapter", { lora_name: "hot" })).status).toBe(200);
   expect((await raw("/v1/completions", { model: "hot", prompt: "x" })).status).toBe(404);
-  expect(server.engine.stats().kvPagesUsed).toBe(0);
+  expect(await server.engine.stats()).toMatchObject({ kvPagesUsed: 0 });
 });
 
 test("what was loaded is there after a restart, and a taken port is said", async () => {
