@@ -3,23 +3,37 @@ import { CheckpointError, ConfigError, DataError, UnknownName } from "@graft/cor
 import type { Context } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 
+/** The engine's process is not there: it died and is started again, or the server is closing. Nothing is wrong with the request. */
+export class EngineUnavailable extends Error {
+  override name = "EngineUnavailable";
+  /** When to try again. */
+  readonly retryAfterSeconds: number;
+
+  constructor(message: string, retryAfterSeconds: number) {
+    super(message);
+    this.retryAfterSeconds = retryAfterSeconds;
+  }
+}
+
 export class ApiError extends Error {
   override name = "ApiError";
   readonly status: ContentfulStatusCode;
   readonly type: string;
   readonly code: string | null;
   readonly param: string | null;
+  readonly retryAfterSeconds: number | undefined;
 
   constructor(
     status: ContentfulStatusCode,
     message: string,
-    details: { type?: string; code?: string; param?: string } = {},
+    details: { type?: string; code?: string; param?: string; retryAfterSeconds?: number } = {},
   ) {
     super(message);
     this.status = status;
     this.type = details.type ?? (status >= 500 ? "server_error" : "invalid_request_error");
     this.code = details.code ?? null;
     this.param = details.param ?? null;
+    this.retryAfterSeconds = details.retryAfterSeconds;
   }
 }
 
@@ -34,10 +48,15 @@ export function toApiError(error: unknown): ApiError {
   if (error instanceof UnknownName) return new ApiError(404, error.message, { code: "not_found" });
   if (error instanceof DataError || error instanceof ConfigError || error instanceof CheckpointError)
     return new ApiError(400, error.message);
+  if (error instanceof EngineUnavailable) {
+    const { retryAfterSeconds } = error;
+    return new ApiError(503, error.message, { code: "engine_unavailable", retryAfterSeconds });
+  }
   return new ApiError(500, error instanceof Error ? error.message : String(error));
 }
 
 export function onError(error: Error, c: Context) {
   const api = toApiError(error);
+  if (api.retryAfterSeconds !== undefined) c.header("retry-after", String(api.retryAfterSeconds));
   return c.json(errorBody(api), api.status);
 }

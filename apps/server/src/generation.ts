@@ -1,5 +1,5 @@
 /** Running choices: several engine requests of one HTTP request, gathered or streamed in the order events come. */
-import type { EngineEvent, EngineRequest, TokenLogprob } from "@graft/core/engine";
+import type { Engine, EngineEvent, EngineRequest, TokenLogprob } from "@graft/core/engine";
 import { suggest } from "@graft/core/errors";
 import { ApiError } from "./errors.ts";
 import type { Services } from "./services.ts";
@@ -50,14 +50,44 @@ export async function gather(services: Services, request: EngineRequest, signal:
   return result;
 }
 
-/** Events of several choices as they come, each with the number of its choice. */
-export async function* merge(
-  services: Services,
+export interface ChoiceEvent {
+  readonly index: number;
+  readonly event: EngineEvent;
+}
+
+/**
+ * Events of several choices as they come, each with the number of its choice. Resolves with the first one there: what goes wrong before it is an HTTP error of its own, what goes
+ * wrong later an event of the stream.
+ */
+export async function begin(
+  engine: Engine,
   requests: readonly EngineRequest[],
   signal: AbortSignal,
-): AsyncGenerator<{ index: number; event: EngineEvent }> {
-  const streams = requests.map((request) => services.engine.generate(request, signal)[Symbol.asyncIterator]());
-  const next = (index: number) => streams[index]!.next().then((result) => ({ index, result }));
+): Promise<AsyncGenerator<ChoiceEvent>> {
+  const events = merge(engine, requests, signal);
+  const first = await events.next();
+  return (async function* () {
+    try {
+      if (!first.done) yield first.value;
+      yield* events;
+    } finally {
+      await events.return(undefined);
+    }
+  })();
+}
+
+async function* merge(
+  engine: Engine,
+  requests: readonly EngineRequest[],
+  signal: AbortSignal,
+): AsyncGenerator<ChoiceEvent> {
+  const streams = requests.map((request) => engine.generate(request, signal)[Symbol.asyncIterator]());
+  const next = (index: number) => {
+    const event = streams[index]!.next().then((result) => ({ index, result }));
+    // It may fail while nobody waits: who asks for the next event finds out.
+    event.catch(() => undefined);
+    return event;
+  };
   const pending = new Map(streams.map((_, index) => [index, next(index)]));
   try {
     while (pending.size > 0) {

@@ -36,8 +36,16 @@ export interface OpenDeviceOptions {
   /** Dawn toggles, for example { disable: ["timestamp_quantization"] }. */
   readonly toggles?: { readonly enable?: readonly string[]; readonly disable?: readonly string[] };
   readonly powerPreference?: GPUPowerPreference;
-  /** Try tiles of matrix products at first use and keep what was found in this folder (undefined: only for this device object). Default: a fixed rule, the same every time. */
-  readonly tuning?: { readonly cacheDir: string | undefined };
+  /** Default: a fixed rule chooses tiles, the same every time. */
+  readonly tuning?: TuningOptions;
+}
+
+/** Trying tiles of matrix products at first use. */
+export interface TuningOptions {
+  /** Where to keep what was found; undefined: only in this device object. */
+  readonly cacheDir: string | undefined;
+  /** Not on a driver that runs on the CPU, which goes by measured rules. */
+  readonly skipSoftware?: boolean;
 }
 
 /** A buffer counted by the device that made it. */
@@ -95,7 +103,8 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<Devic
   const device = await withQuietStderr(() =>
     adapter.requestDevice({ requiredFeatures: features, requiredLimits: limits }),
   );
-  return new Device(gpu, adapter, device, limits, options.tuning);
+  const isTuned = !(options.tuning?.skipSoftware && adapter.info.isFallbackAdapter);
+  return new Device(gpu, adapter, device, limits, isTuned ? options.tuning : undefined);
 }
 
 function obtainGpu(options: OpenDeviceOptions): GPU {
@@ -129,6 +138,9 @@ export class Device {
   /** The highest liveBytes since the device was opened or resetPeak() was called. */
   peakBytes = 0;
   readonly gpu: GPUDevice;
+  /** Resolves when the device is gone or in an unknown state, at once and not at its next use; never for one that was closed. */
+  readonly lost: Promise<DeviceLost>;
+  #resolveLost: (error: DeviceLost) => void;
   #gpuRoot: GPU;
   #adapter: GPUAdapter;
   /** There where tuning was asked for. */
@@ -138,10 +150,13 @@ export class Device {
   #lost: string | undefined;
   #inFlight = new Set<Promise<unknown>>();
 
-  constructor(root: GPU, adapter: GPUAdapter, gpu: GPUDevice, limits: Limits, tuning?: OpenDeviceOptions["tuning"]) {
+  constructor(root: GPU, adapter: GPUAdapter, gpu: GPUDevice, limits: Limits, tuning?: TuningOptions) {
     this.#gpuRoot = root;
     this.#adapter = adapter;
     this.gpu = gpu;
+    const { promise, resolve } = Promise.withResolvers<DeviceLost>();
+    this.lost = promise;
+    this.#resolveLost = resolve;
     const { vendor, architecture, device, description } = adapter.info;
     this.info = { vendor, architecture, device, description };
     this.features = [...gpu.features].toSorted();
@@ -159,11 +174,11 @@ export class Device {
     };
     if (tuning) this.tuner = new Tuner(this, this.#tiles, tuning.cacheDir);
     void gpu.lost.then((reason) => {
-      if (reason.reason !== "destroyed") this.#lost = reason.message;
+      if (reason.reason !== "destroyed") this.#lose(reason.message);
     });
     // Every command runs inside a scope; what still arrives here left the device in an unknown state.
     gpu.onuncapturederror = (event) => {
-      this.#lost ??= `uncaptured error: ${event.error.message}`;
+      this.#lose(`uncaptured error: ${event.error.message}`);
     };
   }
 
@@ -193,7 +208,7 @@ export class Device {
     }
     this.#track(
       this.gpu.popErrorScope().then((error) => {
-        if (error) this.#lost = `out of memory: buffer ${label} of ${bytes} bytes, ${this.liveBytes} bytes in use`;
+        if (error) this.#lose(`out of memory: buffer ${label} of ${bytes} bytes, ${this.liveBytes} bytes in use`);
       }),
     );
     this.liveBytes += bytes;
@@ -358,6 +373,12 @@ export class Device {
 
   assertAlive(): void {
     if (this.#lost !== undefined) throw new DeviceLost(`the device was lost: ${this.#lost}`);
+  }
+
+  #lose(reason: string): void {
+    if (this.#lost !== undefined) return; // the first reason is the cause of the others
+    this.#lost = reason;
+    this.#resolveLost(new DeviceLost(`the device was lost: ${this.#lost}`));
   }
 
   /** Frees everything. The device cannot be used afterwards. */

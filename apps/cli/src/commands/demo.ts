@@ -14,6 +14,7 @@ import { config } from "../config.ts";
 import { loadLanguageModel } from "../load-model.ts";
 import { lossPlot, trainingProgress } from "../train/progress.ts";
 import { trainRun } from "../train/run.ts";
+import { tuning } from "../tuning.ts";
 
 export default defineCommand({
   name: "demo",
@@ -161,17 +162,16 @@ async function serveAndSwap(
   say: (line: string) => void,
   log: (line: string) => void,
 ) {
-  const device = await openCommandDevice();
   const server = await startServer({
-    device,
     model,
+    dtype: "auto",
+    ...(tuning ? { tuning } : {}),
     adapters: { math },
     servedModelName: "base",
     host: "127.0.0.1",
     port: 0,
     dataDir: undefined,
     apiKey: undefined,
-    dtype: "auto",
     log,
   });
   const post = (path: string, body: object) =>
@@ -221,6 +221,5 @@ async function serveAndSwap(
     return { base_answer: fromBase, math_answer: fromMath, common_answer: fromCommon };
   } finally {
     await server.close();
-    await device.close();
   }
 }

@@ -1,10 +1,10 @@
 import { startServer } from "@graft/server";
-import { openCommandDevice } from "../device.ts";
 import { basename, resolve } from "node:path";
 import { z } from "zod";
 import { defineCommand, UsageError } from "../command.ts";
 import { config } from "../config.ts";
-import { resolveModelFolder } from "../load-model.ts";
+import { resolveModelFolder } from "../resolve-model.ts";
+import { tuning } from "../tuning.ts";
 
 export default defineCommand({
   name: "serve",
@@ -37,36 +37,31 @@ export default defineCommand({
       }),
     );
     const folder = await resolveModelFolder(o.model);
-    const device = await openCommandDevice();
-    try {
-      const server = await startServer({
-        device,
-        model: folder,
-        adapters,
-        servedModelName: o.servedModelName ?? basename(resolve(folder)),
-        host: o.host,
-        port: o.port,
-        dataDir: o.dataDir ?? config.dataDir,
-        apiKey: o.apiKey ?? config.apiKey,
-        dtype: o.dtype,
-        maxSequences: o.maxSequences,
-        log,
-      });
-      const names = server.engine.adapters().map((adapter) => adapter.name);
-      print(
-        o.json
-          ? JSON.stringify({ url: server.url, adapters: names })
-          : `listening on ${server.url}${names.length > 0 ? ` with adapters ${names.join(", ")}` : ""}`,
-      );
-      await new Promise<void>((done) => {
-        if (signal.aborted) done();
-        signal.addEventListener("abort", () => done(), { once: true });
-      });
-      log("stopping: running requests may end");
-      await server.close();
-      return 0;
-    } finally {
-      await device.close();
-    }
+    const server = await startServer({
+      model: folder,
+      dtype: o.dtype,
+      maxSequences: o.maxSequences,
+      ...(tuning ? { tuning } : {}),
+      adapters,
+      servedModelName: o.servedModelName ?? basename(resolve(folder)),
+      host: o.host,
+      port: o.port,
+      dataDir: o.dataDir ?? config.dataDir,
+      apiKey: o.apiKey ?? config.apiKey,
+      log,
+    });
+    const names = server.engine.adapters().map((adapter) => adapter.name);
+    print(
+      o.json
+        ? JSON.stringify({ url: server.url, adapters: names })
+        : `listening on ${server.url}${names.length > 0 ? ` with adapters ${names.join(", ")}` : ""}`,
+    );
+    await new Promise<void>((done) => {
+      if (signal.aborted) done();
+      signal.addEventListener("abort", () => done(), { once: true });
+    });
+    log("stopping: running requests may end");
+    await server.close();
+    return 0;
   },
 });

@@ -28,7 +28,8 @@ export function adapterRoutes(services: Services) {
         );
       }
       const info = await engine.loadAdapter(name, path);
-      store.putAdapter({ name, path, version: info.version, method: info.method, loadedAt: services.now() });
+      const { path: folder, version, method } = info;
+      store.putAdapter({ name, path: folder, version, method, loadedAt: services.now() });
       return c.text(`Success: LoRA adapter '${name}' added successfully.`);
     })
     .post("/v1/unload_lora_adapter", async (c) => {

@@ -6,7 +6,7 @@ import { streamSSE } from "hono/streaming";
 import { z } from "zod";
 import { readBody } from "../body.ts";
 import { errorBody } from "../errors.ts";
-import { adapterOf, assertFits, gather, merge } from "../generation.ts";
+import { adapterOf, assertFits, begin, gather } from "../generation.ts";
 import { samplingFields, samplingOptions, usageOf } from "../sampling.ts";
 import type { Services } from "../services.ts";
 
@@ -80,13 +80,14 @@ export function chatRoutes(services: Services) {
       });
     }
     const head = { id, object: "chat.completion.chunk", created, model: body.model };
+    const events = await begin(services.engine, requests, signal);
     return streamSSE(c, async (stream) => {
       let completion = 0;
       const send = (index: number, delta: object, finish_reason: string | null, logprobs: object | null = null) =>
         stream.writeSSE({ data: JSON.stringify({ ...head, choices: [{ index, delta, logprobs, finish_reason }] }) });
       try {
         for (const index of requests.keys()) await send(index, { role: "assistant", content: "" }, null);
-        for await (const { index, event } of merge(services, requests, signal)) {
+        for await (const { index, event } of events) {
           if (event.type === "prompt") continue;
           if (event.type === "token") completion++;
           const logprobs =

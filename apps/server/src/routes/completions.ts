@@ -5,7 +5,7 @@ import { streamSSE } from "hono/streaming";
 import { z } from "zod";
 import { readBody } from "../body.ts";
 import { errorBody } from "../errors.ts";
-import { adapterOf, assertFits, type ChoiceResult, gather, merge } from "../generation.ts";
+import { adapterOf, assertFits, begin, type ChoiceResult, gather } from "../generation.ts";
 import { samplingFields, samplingOptions, usageOf } from "../sampling.ts";
 import type { Services } from "../services.ts";
 
@@ -39,10 +39,11 @@ export function completionRoutes(services: Services) {
       );
       return c.json({ ...head, choices, usage });
     }
+    const events = await begin(services.engine, requests, signal);
     return streamSSE(c, async (stream) => {
       let completion = 0;
       try {
-        for await (const { index, event } of merge(services, requests, signal)) {
+        for await (const { index, event } of events) {
           if (event.type === "prompt") continue;
           if (event.type === "token") completion++;
           const finish_reason = event.type === "finish" ? event.reason : null;

@@ -63,6 +63,6 @@ export interface Engine {
   /** New requests no longer find it; freed when its last request ends. Throws UnknownName. */
   unloadAdapter(name: string): Promise<void>;
   adapters(): readonly AdapterInfo[];
-  stats(): EngineStats;
+  stats(): Promise<EngineStats>;
   close(): Promise<void>;
 }

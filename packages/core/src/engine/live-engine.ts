@@ -158,7 +158,7 @@ class LiveEngine implements Engine {
     return this.#bank.list();
   }
 
-  stats(): EngineStats {
+  async stats(): Promise<EngineStats> {
     return {
       running: this.#scheduler.running.length,
       waiting: this.#waiting.length,
