@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { Scheduler, TextStream } from "../src/engine/index.ts";
 import { DataError } from "../src/errors/index.ts";
-import { BeamSearch, Generator, logSoftmax, PageAllocator } from "../src/generate/index.ts";
+import { BeamSearch, Generator, logSoftmax, PageAllocator, processorsFor, sample } from "../src/generate/index.ts";
 import { type BaseModel, loadBaseModel } from "../src/models/index.ts";
 import { Random } from "../src/random/index.ts";
 import { writeTinyModel } from "./tiny-model.ts";
@@ -57,6 +57,66 @@ test("a batch gives each prompt what it gets alone, greedy and sampled", () =>
       }
     }
   }));
+
+test("the device draws the token that the host's processors would, with its log-probability", () =>
+  withGenerator(async (generator) => {
+    const options = [
+      { temperature: 1 },
+      { temperature: 0.7, topK: 10 },
+      { temperature: 1.2, topP: 0.8 },
+      { temperature: 1.5, topK: 30, topP: 0.5 },
+    ];
+    for (const promptIds of prompts) {
+      const logits = await generator.nextLogits(promptIds, undefined);
+      const requests = options.flatMap((sampling) =>
+        Array.from({ length: 12 }, (_, seed) => ({ ...sampling, promptIds, maxNewTokens: 1, seed, logprobs: true })),
+      );
+      const results = await generator.generate(requests, undefined);
+      for (const [i, request] of requests.entries()) {
+        const scores = Float64Array.from(logits);
+        for (const process of processorsFor(request)) process(scores, promptIds);
+        const id = sample(scores, new Random(request.seed));
+        const [got] = results[i]!;
+        expect(got!.ids).toEqual([id]);
+        expect(Math.abs(got!.logprobs![0]! - logSoftmax(logits)[id]!)).toBeLessThan(1e-5);
+      }
+    }
+  }));
+
+test("requests that need the host's processors and requests that do not share a pass", () =>
+  withGenerator(async (generator) => {
+    const plain = {
+      promptIds: prompts[0]!,
+      maxNewTokens: 12,
+      temperature: 0.8,
+      seed: 3,
+      logprobs: true,
+      eosTokenIds: [],
+    };
+    const penalised = { ...plain, promptIds: prompts[1]!, repetitionPenalty: 1.4 };
+    const together = await generator.generate([plain, penalised], undefined);
+    expect(together).toEqual([
+      (await generator.generate([plain], undefined))[0]!,
+      (await generator.generate([penalised], undefined))[0]!,
+    ]);
+  }));
+
+test("a model that gives NaN says so instead of going on", async () => {
+  const broken = loadBaseModel(device, writeTinyModel(join(folder, "broken")));
+  const { buffer } = broken.weights.get("model.norm.weight")!;
+  device.write(buffer, new Float32Array(buffer.size / 4).fill(Number.NaN));
+  const generator = new Generator(broken);
+  try {
+    for (const temperature of [0, 1]) {
+      const run = generator.generate([{ promptIds: [1, 5], maxNewTokens: 2, temperature }], undefined);
+      await expect(run).rejects.toThrow("the model gave NaN after position 1: its weights are damaged");
+    }
+    expect(generator.pagesInUse).toBe(0);
+  } finally {
+    await generator.destroy();
+    broken.destroy();
+  }
+});
 
 test("decoding from the cache equals computing everything anew", () =>
   withGenerator(async (generator) => {

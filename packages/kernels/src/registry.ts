@@ -14,6 +14,7 @@ import { norm, normGrad, normWeightGrad } from "./kernels/norm.ts";
 import { accumulate, adamw, clipFactor, sumSquares } from "./kernels/optimizer.ts";
 import { cacheWrite, pagedAttention } from "./kernels/paged-attention.ts";
 import { rope } from "./kernels/rope.ts";
+import { sample } from "./kernels/sample.ts";
 import { swigluGrad } from "./kernels/swiglu-grad.ts";
 import { unary } from "./kernels/unary.ts";
 
@@ -43,6 +44,7 @@ export const kernels: readonly Kernel[] = [
   pagedAttention,
   rope,
   rowwise,
+  sample,
   scaledSum,
   spread,
   sumRows,

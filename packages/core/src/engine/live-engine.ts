@@ -2,6 +2,8 @@
 import { DataError } from "../errors/index.ts";
 import {
   argmax,
+  type Draw,
+  drawFor,
   logSoftmax,
   PageAllocator,
   PagedForward,
@@ -261,43 +263,48 @@ class LiveEngine implements Engine {
 
   async #runPass(chosen: readonly { readonly job: Job; readonly tokens: number }[]): Promise<void> {
     const rows: Row[] = [];
-    const readers: { job: Job; position: number }[] = [];
+    const readers: { job: Job; position: number; draw: Draw | undefined }[] = [];
     for (const [sequence, { job, tokens }] of chosen.entries()) {
       for (let i = 0; i < tokens; i++) {
         const position = job.cached + i;
         const isLast = position === job.ids.length - 1;
         const isWanted = isLast || (job.request.promptLogprobs === true && position < job.request.promptIds.length - 1);
-        rows.push({ id: job.ids[position]!, position, sequence, isWanted });
-        if (isWanted) readers.push({ job, position });
+        const draw = isLast ? drawFor(job.request, job.random) : undefined;
+        rows.push({ id: job.ids[position]!, position, sequence, isWanted, draw });
+        if (isWanted) readers.push({ job, position, draw });
       }
     }
     const pages = chosen.map(({ job }) => [...job.pages]);
-    const logits = await this.#forward.run(rows, pages, chosen[0]!.job.version?.weights);
+    // Only what looks at more than the chosen token brings its logits back.
+    const needsLogits = readers.some(({ job, draw }) => draw === undefined || job.request.logprobs);
+    const next = await this.#forward.next(rows, pages, chosen[0]!.job.version?.weights, needsLogits);
     for (const { job, tokens } of chosen) job.cached += tokens;
     const { vocabSize } = this.info;
-    for (const [i, { job, position }] of readers.entries()) {
+    for (const [i, { job, position, draw }] of readers.entries()) {
       if (job.isOver) continue;
-      const own = logits.subarray(i * vocabSize, (i + 1) * vocabSize);
+      const own = next.logits?.subarray(i * vocabSize, (i + 1) * vocabSize);
       if (position < job.request.promptIds.length - 1)
-        job.promptLogprobs.push(tokenLogprob(own, job.ids[position + 1]!, job.request.logprobs ?? 0));
-      else this.#extend(job, own);
+        job.promptLogprobs.push(tokenLogprob(own!, job.ids[position + 1]!, job.request.logprobs ?? 0));
+      // What a request gets must not depend on what others in the pass asked for.
+      else if (draw) this.#extend(job, next.ids[i]!, job.request.logprobs ? own! : next.logprobs[i]!);
+      else this.#extend(job, choose(job, own!), own!);
     }
   }
 
-  #extend(job: Job, logits: Float32Array): void {
+  /** `given`: the logits, or the log-probability of the id where no more is asked for. */
+  #extend(job: Job, id: number, given: Float32Array | number): void {
     const { request } = job;
     const fresh = job.ids.length - request.promptIds.length;
     if (fresh === 0 && request.promptLogprobs) job.events.push({ type: "prompt", logprobs: job.promptLogprobs });
     if (request.maxNewTokens === 0) return this.#finish(job, "length");
-    const scores = Float64Array.from(logits);
-    for (const process of job.processors) process(scores, job.ids);
-    const id = request.temperature ? sample(scores, job.random) : argmax(scores);
     this.#generatedTokens++;
     if (job.eos.has(id)) return this.#finish(job, "stop");
     job.ids.push(id);
     const text = job.text.push(id);
-    const logprob = request.logprobs === undefined ? undefined : tokenLogprob(logits, id, request.logprobs);
-    job.events.push({ type: "token", id, text, ...(logprob ? { logprob } : {}) });
+    const event = { type: "token" as const, id, text };
+    if (request.logprobs === undefined) job.events.push(event);
+    else if (typeof given === "number") job.events.push({ ...event, logprob: { id, logprob: given, top: [] } });
+    else job.events.push({ ...event, logprob: tokenLogprob(given, id, request.logprobs) });
     job.wake();
     if (job.text.isStopped) this.#finish(job, "stop");
     else if (fresh + 1 >= request.maxNewTokens) this.#finish(job, "length");
@@ -327,6 +334,12 @@ class LiveEngine implements Engine {
     job.wake();
     this.#wakeLoop();
   }
+}
+
+function choose(job: Job, logits: Float32Array): number {
+  const scores = Float64Array.from(logits);
+  for (const process of job.processors) process(scores, job.ids);
+  return job.request.temperature ? sample(scores, job.random) : argmax(scores);
 }
 
 function tokenLogprob(logits: Float32Array, id: number, top: number): TokenLogprob {

@@ -5,7 +5,7 @@ import type { AdapterWeights } from "../nn/index.ts";
 import { Random } from "../random/index.ts";
 import { BeamSearch } from "./beam.ts";
 import type { FinishReason, GenerateOptions } from "./language-model.ts";
-import { argmax, logSoftmax, type Processor, processorsFor, sample } from "./logits.ts";
+import { argmax, type Draw, drawFor, logSoftmax, type Processor, processorsFor, sample } from "./logits.ts";
 import { PagedForward, type Row } from "./paged-forward.ts";
 import { PageAllocator } from "./pages.ts";
 
@@ -244,35 +244,44 @@ export class Generator {
   ): Promise<void> {
     const { maxRows } = this.#forward.options;
     const rows: Row[] = [];
-    const wanted: Running[] = [];
+    const wanted: { readonly state: Running; readonly draw: Draw | undefined }[] = [];
     for (const [sequence, state] of running.entries()) {
       const count = Math.min(state.ids.length - state.cached, maxRows - rows.length);
       for (let i = 0; i < count; i++) {
         const position = state.cached + i;
         const isWanted = position === state.ids.length - 1;
-        rows.push({ id: state.ids[position]!, position, sequence, isWanted });
-        if (isWanted) wanted.push(state);
+        const draw = isWanted ? drawFor(state.request, state.random) : undefined;
+        rows.push({ id: state.ids[position]!, position, sequence, isWanted, draw });
+        if (isWanted) wanted.push({ state, draw });
       }
       state.cached += count;
     }
-    const logits = await this.#forward.run(
+    // Only what needs the host's processors brings its logits back.
+    const { ids, logprobs, logits } = await this.#forward.next(
       rows,
       running.map((state) => state.pages),
       adapter,
+      wanted.some(({ draw }) => draw === undefined),
     );
     const { vocabSize } = this.model.config;
-    for (const [i, state] of wanted.entries())
-      this.#extend(state, logits.subarray(i * vocabSize, (i + 1) * vocabSize), end);
+    for (const [i, { state, draw }] of wanted.entries()) {
+      const own = draw ? undefined : logits!.subarray(i * vocabSize, (i + 1) * vocabSize);
+      const id = own ? this.#choose(state, own) : ids[i]!;
+      this.#extend(state, id, own ? logSoftmax(own)[id]! : logprobs[i]!, end);
+    }
   }
 
-  #extend(state: Running, logits: Float32Array, end: (state: Running, reason: FinishReason) => void): void {
-    const { request } = state;
+  #choose(state: Running, logits: Float32Array): number {
     const scores = Float64Array.from(logits);
     for (const process of state.processors) process(scores, state.ids);
-    const id = request.temperature ? sample(scores, state.random) : argmax(scores);
+    return state.request.temperature ? sample(scores, state.random) : argmax(scores);
+  }
+
+  #extend(state: Running, id: number, logprob: number, end: (state: Running, reason: FinishReason) => void): void {
+    const { request } = state;
     const isEos = this.#eosOf(request).has(id);
     state.ids.push(id);
-    if (request.logprobs) state.logprobs.push(logSoftmax(logits)[id]!);
+    if (request.logprobs) state.logprobs.push(logprob);
     const fresh = state.ids.length - request.promptIds.length;
     if (isEos || request.shouldStop?.(state.ids.slice(request.promptIds.length))) end(state, "stop");
     else if (fresh >= request.maxNewTokens) end(state, "length");

@@ -101,6 +101,33 @@ export function processorsFor(options: GenerateOptions): Processor[] {
   return list;
 }
 
+/** How the device chooses a token (kernel `sample`). */
+export interface Draw {
+  /** 0: greedy. */
+  readonly temperature: number;
+  /** 0: all. */
+  readonly topK: number;
+  /** 1: all. */
+  readonly topP: number;
+  /** In [0, 1): how far through the kept probability the token lies. */
+  readonly uniform: number;
+}
+
+export const GREEDY: Draw = { temperature: 0, topK: 0, topP: 1, uniform: 0 };
+
+/**
+ * The next token as the device can choose it; undefined where options ask for processors that only the host has. Takes one number from `random`, as `sample` does, so
+ * that a request's tokens depend on its own options and seed alone.
+ */
+export function drawFor(options: GenerateOptions, random: Random): Draw | undefined {
+  const { temperature = 0, topK = 0, topP = 1, minP = 0, typicalP = 1 } = options;
+  if ((options.repetitionPenalty ?? 1) !== 1 || options.noRepeatNgramSize) return undefined;
+  if (temperature === 0) return GREEDY;
+  if (minP > 0 || typicalP < 1) return undefined;
+  // Rounded down: in f32 the largest numbers below 1 would become 1.
+  return { temperature, topK, topP, uniform: Math.floor(random.uniform() * 2 ** 24) / 2 ** 24 };
+}
+
 /** Index of the highest score, the first of equals. */
 export function argmax(scores: ArrayLike<number>): number {
   let best = 0;

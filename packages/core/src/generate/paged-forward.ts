@@ -1,8 +1,10 @@
 /** The device side of generation: rows of any sequences through the model against the paged cache. */
 import type { DeviceBuffer } from "@graft/kernels";
-import { Arena, Program, tunedPlan } from "../graph/index.ts";
+import { Arena, type InputData, Program, tunedPlan } from "../graph/index.ts";
 import { type BaseModel, traceModelOf, tracePaged } from "../models/index.ts";
 import type { AdapterWeights } from "../nn/index.ts";
+import { DataError } from "../errors/index.ts";
+import { type Draw, GREEDY } from "./logits.ts";
 
 /** One token to compute. */
 export interface Row {
@@ -10,8 +12,19 @@ export interface Row {
   readonly position: number;
   /** Index into the pages of this call. */
   readonly sequence: number;
-  /** Are its logits wanted? */
+  /** Is what follows it wanted: logits, or a token? */
   readonly isWanted: boolean;
+  /** How its next token is chosen; default: greedy. */
+  readonly draw?: Draw | undefined;
+}
+
+/** What follows the wanted rows, in their order. */
+export interface NextTokens {
+  readonly ids: Int32Array;
+  /** ln p of each id under the unmodified logits. */
+  readonly logprobs: Float32Array;
+  /** [wanted, vocabSize], if they were asked for. */
+  readonly logits: Float32Array | undefined;
 }
 
 export interface CacheOptions {
@@ -22,6 +35,8 @@ export interface CacheOptions {
   /** Rows of one call at the most; longer prompts are cut into chunks by the caller. */
   readonly maxRows: number;
 }
+
+type Outputs = "logits" | "tokens" | "both";
 
 export class PagedForward {
   readonly options: CacheOptions;
@@ -58,26 +73,63 @@ export class PagedForward {
     pages: readonly (readonly number[])[],
     adapter: AdapterWeights | undefined,
   ): Promise<Float32Array> {
+    const [logits] = await this.#execute("logits", rows, pages, adapter);
+    return (logits as Float32Array).subarray(0, wantedOf(rows).length * this.#model.config.vocabSize);
+  }
+
+  /**
+   * The same, and the device chooses the token after each wanted row: a few bytes come back, or with `withLogits` the logits too.
+   * Throws DataError if a row has no next token because the model gave NaN.
+   */
+  async next(
+    rows: readonly Row[],
+    pages: readonly (readonly number[])[],
+    adapter: AdapterWeights | undefined,
+    withLogits: boolean,
+  ): Promise<NextTokens> {
+    const wanted = wantedOf(rows);
+    const [ids, logprobs, logits] = await this.#execute(withLogits ? "both" : "tokens", rows, pages, adapter);
+    const bad = wanted.findIndex((_, i) => ids![i]! < 0);
+    if (bad >= 0) {
+      const { position } = rows[wanted[bad]!]!;
+      throw new DataError(
+        `the model gave NaN after position ${position}${adapter ? `, with an adapter of ${adapter.adapter.method}` : ""}: its weights are damaged, or too large for their type`,
+      );
+    }
+    return {
+      ids: (ids as Int32Array).subarray(0, wanted.length),
+      logprobs: (logprobs as Float32Array).subarray(0, wanted.length),
+      logits: (logits as Float32Array | undefined)?.subarray(0, wanted.length * this.#model.config.vocabSize),
+    };
+  }
+
+  async #execute(
+    outputs: Outputs,
+    rows: readonly Row[],
+    pages: readonly (readonly number[])[],
+    adapter: AdapterWeights | undefined,
+  ): Promise<InputData[]> {
     const { pageSize, maxSequences } = this.options;
-    const wanted = rows.flatMap((row, i) => (row.isWanted ? [i] : []));
+    const wanted = wantedOf(rows);
     const rowCount = bucket(rows.length);
     const outputCount = bucket(Math.max(1, wanted.length));
-    const program = await this.#program(rowCount, outputCount, adapter);
+    const program = await this.#program(outputs, rowCount, outputCount, adapter);
     const fill = (value: number, get: (row: Row) => number) =>
       Int32Array.from({ length: rowCount }, (_, i) => (rows[i] ? get(rows[i]) : value));
     const table = new Int32Array(maxSequences * this.maxPages);
     for (const [i, own] of pages.entries()) table.set(own, i * this.maxPages);
     const slotOf = ({ sequence, position }: Row): number =>
       pages[sequence]![Math.floor(position / pageSize)]! * pageSize + (position % pageSize);
-    const [logits] = await program.run({
+    const draws = Array.from({ length: outputCount }, (_, i) => rows[wanted[i] ?? -1]?.draw ?? GREEDY);
+    return program.run({
       ids: fill(0, (row) => row.id),
       positions: fill(-1, (row) => row.position),
       sequences: fill(0, (row) => row.sequence),
       slots: fill(-1, slotOf),
       pages: table,
       wanted: Int32Array.from({ length: outputCount }, (_, i) => wanted[i] ?? 0),
+      sampling: Float32Array.from(draws.flatMap((d) => [d.temperature, d.topK, d.topP, d.uniform])),
     });
-    return (logits as Float32Array).subarray(0, wanted.length * this.#model.config.vocabSize);
   }
 
   /** Copies whole pages, for beams that part ways. */
@@ -116,31 +168,36 @@ export class PagedForward {
     for (const buffer of this.#cache.values()) buffer.destroy();
   }
 
-  #program(rows: number, outputs: number, adapter: AdapterWeights | undefined): Promise<Program> {
+  #program(outputs: Outputs, rows: number, wanted: number, adapter: AdapterWeights | undefined): Promise<Program> {
     const own = this.#programs.get(adapter) ?? new Map<string, Promise<Program>>();
     this.#programs.set(adapter, own);
-    const key = `${rows}x${outputs}`;
+    const key = `${rows}x${wanted} ${outputs}`;
     const known = own.get(key);
     if (known) return known;
-    const made = this.#bind(rows, outputs, adapter);
+    const made = this.#bind(outputs, rows, wanted, adapter);
     own.set(key, made);
     made.catch(() => own.delete(key));
     return made;
   }
 
-  async #bind(rows: number, outputs: number, adapter: AdapterWeights | undefined): Promise<Program> {
+  async #bind(outputs: Outputs, rows: number, wanted: number, adapter: AdapterWeights | undefined): Promise<Program> {
     const { pages, pageSize, maxSequences } = this.options;
-    const shape = { rows, outputs, sequences: maxSequences, maxPages: this.maxPages, pageSize, pages };
-    const { graph, logits } = tracePaged(traceModelOf(this.#model), shape, { adapter: adapter?.adapter });
+    const shape = { rows, outputs: wanted, sequences: maxSequences, maxPages: this.maxPages, pageSize, pages };
+    const { graph, logits, ids, logprobs } = tracePaged(traceModelOf(this.#model), shape, {
+      adapter: adapter?.adapter,
+    });
     const resolve = (name: string): DeviceBuffer => {
       if (name.startsWith("base/")) return this.#model.weights.get(name.slice(5))!.buffer;
       if (name.startsWith("cache/")) return this.#cache.get(name)!;
       return adapter!.buffers.get(name.slice("adapter/0/".length))!;
     };
-    const made = await tunedPlan(graph, [logits], this.#model.device);
+    const results = { logits: [logits], tokens: [ids, logprobs], both: [ids, logprobs, logits] }[outputs];
+    const made = await tunedPlan(graph, results, this.#model.device);
     return Program.bind(this.#model.device, this.#arena, made, resolve, `forward ${rows} rows`);
   }
 }
+
+const wantedOf = (rows: readonly Row[]) => rows.flatMap((row, i) => (row.isWanted ? [i] : []));
 
 /** The next power of two, so that few programs serve all sizes. */
 function bucket(count: number): number {

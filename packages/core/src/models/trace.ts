@@ -1,4 +1,5 @@
 /** Tracing a model: over whole sequences (training, scoring) or over rows of a paged cache (generation). */
+import { SAMPLE_OPTIONS } from "@graft/kernels";
 import type { DType } from "../graph/graph.ts";
 import { Graph, type Tensor } from "../graph/graph.ts";
 import type { ModelDefinition, ModelSizes } from "./model.ts";
@@ -11,6 +12,7 @@ import {
   matmulOp,
   pagedAttention,
   reshape,
+  sample,
   scaledSumOf,
 } from "../ops/index.ts";
 import { type AttentionImplementation, ModelContext } from "../nn/context.ts";
@@ -104,13 +106,13 @@ export interface PagedShape {
 
 /**
  * Rows of any sequences against the paged cache. Inputs: ids, positions, sequences, slots [rows] i32 (slot = page * pageSize + offset; negative: not written),
- * pages [sequences, maxPages] i32, wanted [outputs] i32 (rows whose logits are read). Params cache/k/LAYER and cache/v/LAYER [slots, kvHeads, headDim].
+ * pages [sequences, maxPages] i32, wanted [outputs] i32 (rows whose next token is asked for), sampling [outputs, 4] (see ops/sample.ts). Params cache/k/LAYER and cache/v/LAYER [slots, kvHeads, headDim].
  */
 export function tracePaged(
   model: TraceModel,
   shape: PagedShape,
   options: { readonly adapter?: Adapter | undefined } = {},
-): { readonly graph: Graph; readonly logits: Tensor } {
+): { readonly graph: Graph; readonly logits: Tensor; readonly ids: Tensor; readonly logprobs: Tensor } {
   const graph = new Graph();
   const row = (name: string) => graph.input(name, [shape.rows], "i32");
   const [ids, positions, sequences, slots] = [row("ids"), row("positions"), row("sequences"), row("slots")];
@@ -135,7 +137,8 @@ export function tracePaged(
   });
   const hidden = model.definition.hidden(context, model.config, ids);
   const wanted = embedding(hidden, graph.input("wanted", [shape.outputs], "i32")); // [outputs, hiddenSize]
-  return { graph, logits: model.definition.logits(context, model.config, wanted) };
+  const logits = model.definition.logits(context, model.config, wanted); // [outputs, vocabSize]
+  return { graph, logits, ...sample(logits, graph.input("sampling", [shape.outputs, SAMPLE_OPTIONS])) };
 }
 
 /** Every place of a model where an adapter may attach. */

@@ -15,4 +15,5 @@ export { ops } from "./registry.ts";
 export { reshape } from "./reshape.ts";
 export { rope } from "./rope.ts";
 export { mulRows, scaledSumOf } from "./rows.ts";
+export { sample } from "./sample.ts";
 export { activation, type ActivationName, scale } from "./unary.ts";

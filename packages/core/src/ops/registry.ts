@@ -16,6 +16,7 @@ import { cacheWriteOp, pagedAttentionOp } from "./paged-attention.ts";
 import { reshapeOp } from "./reshape.ts";
 import { ropeOp } from "./rope.ts";
 import { mulRowsOp, scaledSumOp, spreadOp } from "./rows.ts";
+import { sampleOp } from "./sample.ts";
 import { activationGradOp, unaryOp } from "./unary.ts";
 
 export const ops: readonly Op[] = [
@@ -47,6 +48,7 @@ export const ops: readonly Op[] = [
   pagedAttentionOp,
   reshapeOp,
   ropeOp,
+  sampleOp,
   scaledSumOp,
   spreadOp,
   sumRowsOp,
