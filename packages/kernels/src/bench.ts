@@ -1,12 +1,24 @@
 /** Timing kernels: medians of interleaved rounds, so that a noisy machine disturbs all of them alike. */
 import type { Device, DeviceBuffer } from "./device.ts";
-import { type Dims, encode, type Kernel, type KernelCost, prepare, type Statics, uploadDims } from "./kernel.ts";
+import {
+  type Dims,
+  encode,
+  hostArrayOf,
+  type Kernel,
+  type KernelCase,
+  type KernelCost,
+  prepare,
+  type Statics,
+  uploadDims,
+} from "./kernel.ts";
 
 export interface Candidate {
   readonly name: string;
   readonly kernel: Kernel;
   readonly statics: Statics;
   readonly dims: Dims;
+  /** Contents of a buffer at the start; zeros where there is none. */
+  readonly fill?: KernelCase["fill"];
 }
 
 export interface Timing {
@@ -34,10 +46,17 @@ export async function timeKernels(
     for (const [i, candidate] of candidates.entries()) {
       const { kernel, statics } = candidate;
       const sizes = kernel.sizes(candidate.dims, statics);
+      const bindings = kernel.bindings(statics);
       const windows = Object.fromEntries(
-        Object.keys(kernel.bindings(statics)).map((name) => {
+        Object.keys(bindings).map((name) => {
           const buffer = device.createBuffer(sizes[name]! * 4, `${kernel.name}.${name}`);
           buffers.push(buffer);
+          const fill = candidate.fill?.[name];
+          if (fill)
+            device.write(
+              buffer,
+              new (hostArrayOf(bindings[name]!.type))(sizes[name]!).map((_, at) => fill(at)),
+            );
           return [name, { buffer, offset: 0, size: buffer.size }];
         }),
       );

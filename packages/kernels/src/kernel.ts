@@ -18,6 +18,12 @@ export interface Binding {
 /** References run on device types in the kernel suite and on doubles in the float64 interpreter. */
 export type HostArray = Float32Array | Uint32Array | Int32Array | Float64Array;
 
+/** The array that holds elements of a binding on the host. */
+export function hostArrayOf(type: ElementType) {
+  if (type.includes("f32")) return Float32Array;
+  return type === "i32" ? Int32Array : Uint32Array;
+}
+
 export interface KernelCost {
   readonly flops: number;
   /** Bytes read and written at least once. */
@@ -32,9 +38,13 @@ export interface KernelCase<S extends Statics = Statics, D extends string = stri
   readonly fill?: Partial<Record<B, (index: number) => number>>;
   /** Allowed difference |got - want| <= atol + rtol * |want|; default 1e-5, 1e-5. */
   readonly tolerance?: { readonly atol: number; readonly rtol: number };
-  /** Left out of the tests, timed by `graft bench`. */
-  readonly benchOnly?: boolean;
 }
+
+/** A call of the size that models make, for timing. */
+export type CallAtScale<S extends Statics = Statics, D extends string = string, B extends string = string> = Pick<
+  KernelCase<S, D, B>,
+  "statics" | "dims" | "fill"
+>;
 
 /**
  * A compute kernel. Methods rather than function properties, so that a kernel of particular statics fits the registry's `Kernel`.
@@ -53,6 +63,8 @@ export interface Kernel<S extends Statics = Statics, D extends string = string, 
   /** Plain loops in double precision; writes the outputs in place. */
   reference(buffers: Readonly<Record<B, HostArray>>, dims: Dims<D>, statics: S): void;
   cost(dims: Dims<D>, statics: S): KernelCost;
+  /** What `graft bench` times; undefined for what is no part of a model. */
+  readonly atScale: CallAtScale<S, D, B> | undefined;
   readonly cases: readonly KernelCase<S, D, B>[];
 }
 

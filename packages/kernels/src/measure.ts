@@ -49,6 +49,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     }
   },
   cost: ({ count }, { chains, width }) => ({ flops: 2 * chains * width * STEPS * count, bytes: 4 * count }),
+  atScale: undefined,
   cases: FMA_SHAPES.map((statics) => ({
     name: `${statics.chains} x ${statics.width}`,
     statics,

@@ -1,11 +1,11 @@
 /** Every kernel of the registry: compiles, equals its reference on every case, leaves the bytes after its outputs alone. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import {
+  hostArrayOf,
   openDevice,
   runOnce,
   type Device,
   type DeviceBuffer,
-  type ElementType,
   type HostArray,
   type Kernel,
   type KernelCase,
@@ -24,7 +24,7 @@ const GUARD_VALUE = 0x5eed5eed;
 
 for (const kernel of kernels) {
   describe(kernel.name, () => {
-    for (const kase of kernel.cases.filter((c) => !c.benchOnly)) {
+    for (const kase of kernel.cases) {
       test(kase.name, () => runCase(device, kernel, kase), 120_000);
     }
   });
@@ -39,7 +39,7 @@ async function runCase(gpu: Device, kernel: Kernel, kase: KernelCase): Promise<v
   const buffers: Record<string, DeviceBuffer> = {};
   for (const [name, { type }] of Object.entries(bindings)) {
     const count = sizes[name]!;
-    const array = new (hostArray(type))(count);
+    const array = new (hostArrayOf(type))(count);
     const fill = kase.fill?.[name] ?? (array instanceof Float32Array ? noise(name) : () => 0);
     for (let i = 0; i < count; i++) array[i] = fill(i);
     host[name] = array;
@@ -58,16 +58,11 @@ async function runCase(gpu: Device, kernel: Kernel, kase: KernelCase): Promise<v
     const bytes = await gpu.read(buffers[name]!);
     const guard = new Uint32Array(bytes, count * 4, GUARD);
     expect(guard.every((v) => v === GUARD_VALUE)).toBe(true);
-    const got = new (hostArray(type))(bytes, 0, count);
+    const got = new (hostArrayOf(type))(bytes, 0, count);
     expectClose(got, host[name]!, kase.tolerance ?? { atol: 1e-5, rtol: 1e-5 }, `${kernel.name}.${name}`);
   }
   for (const buffer of Object.values(buffers)) buffer.destroy();
   expect(gpu.liveBuffers).toBe(liveBefore);
-}
-
-function hostArray(type: ElementType) {
-  if (type.includes("f32")) return Float32Array;
-  return type === "i32" ? Int32Array : Uint32Array;
 }
 
 /** Seeded noise in (-1, 1), different for each buffer name. */

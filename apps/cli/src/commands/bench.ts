@@ -59,12 +59,8 @@ export default defineCommand({
         });
       }
       for (const kernel of kernels) {
-        // The largest case stands for model scale.
-        const kase = kernel.cases.toSorted(
-          (a, b) => kernel.cost(b.dims, b.statics).bytes - kernel.cost(a.dims, a.statics).bytes,
-        )[0];
-        if (kase && kernel.name !== "matmul" && !kernel.name.startsWith("measure"))
-          candidates.push({ name: `${kernel.name} ${kase.name}`, kernel, statics: kase.statics, dims: kase.dims });
+        if (kernel.atScale)
+          candidates.push({ name: `${kernel.name} ${sizesOf(kernel.atScale.dims)}`, kernel, ...kernel.atScale });
       }
       const chosen = candidates.filter((c) => wanted.test(c.name));
       log(`timing ${chosen.length} kernels`);
@@ -112,6 +108,12 @@ export default defineCommand({
 });
 
 /** Peers live in a workspace of their own, with their own lock file. */
+/** The dims that are sizes, as in "rows 512 columns 1024". */
+function sizesOf(dims: Readonly<Record<string, number>>): string {
+  const sizes = Object.entries(dims).filter(([, value]) => Number.isInteger(value) && value > 1);
+  return sizes.map(([name, value]) => `${name} ${value}`).join(" ");
+}
+
 async function runPeers(o: { rounds: number; json: boolean }, signal: AbortSignal): Promise<number> {
   const folder = join(config.root, "bench");
   if (!existsSync(join(folder, "package.json"))) throw new UsageError(`${folder}: the peers' workspace is missing`);

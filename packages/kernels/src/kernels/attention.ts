@@ -26,6 +26,13 @@ const tilesOf = (length: number, capabilities: Capabilities) => Math.ceil(length
 const sees = (window: number) =>
   `j <= i && segment_j == segment_i && segment_i != 0${window > 0 ? ` && i - j < ${window}u` : ""}`;
 
+/** A training batch: 4 x 256 tokens. */
+const attentionAtScale = {
+  statics: { headDim: 64, window: 0 },
+  dims: { batch: 4, length: 256, heads: 16, kvHeads: 8, scale: 0.125 },
+  fill: { segments: () => 1 },
+};
+
 /**
  * out = softmax(scale q k^T) v per head; query head h reads key head h / (heads / kvHeads). q, out: [batch, length, heads, headDim];
  * k, v: [batch, length, kvHeads, headDim]; segments: [batch, length]; lse: [batch, heads, length] = ln sum exp(scores), 0 where a query sees nothing.
@@ -76,6 +83,7 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     flops: 2 * batch * heads * length * length * headDim,
     bytes: 16 * batch * length * heads * headDim,
   }),
+  atScale: attentionAtScale,
   cases: attentionCases(),
 });
 
@@ -113,6 +121,7 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     flops: 2 * batch * length * heads * headDim,
     bytes: 8 * batch * length * heads * headDim,
   }),
+  atScale: { statics: attentionAtScale.statics, dims: attentionAtScale.dims },
   cases: attentionCases().map(({ name, statics, dims: sizes }) => ({ name, statics, dims: sizes })),
 });
 
@@ -161,6 +170,7 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     flops: 3 * batch * heads * length * length * headDim,
     bytes: 20 * batch * length * heads * headDim,
   }),
+  atScale: attentionAtScale,
   cases: attentionCases().map((c) => ({ ...c, tolerance: { atol: 1e-4, rtol: 1e-4 } })),
 });
 
@@ -218,6 +228,7 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     flops: 4 * batch * heads * length * length * headDim,
     bytes: 24 * batch * length * heads * headDim,
   }),
+  atScale: attentionAtScale,
   cases: attentionCases().map((c) => ({ ...c, tolerance: { atol: 1e-4, rtol: 1e-4 } })),
 });
 

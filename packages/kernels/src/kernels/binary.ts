@@ -93,6 +93,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     for (let i = 0; i < count; i++) y[i] = binaryFunctions[fn].f(a[i]!, b[i]!);
   },
   cost: ({ count }) => ({ flops: 4 * count, bytes: 12 * count }),
+  atScale: { statics: { fn: "mul", wide: true }, dims: { count: 512 * 2816 } },
   cases: [
     ...(Object.keys(binaryFunctions) as BinaryName[]).flatMap((fn) =>
       [WORKGROUP + 1, 4 * WORKGROUP + 4].map((count) => ({

@@ -25,6 +25,7 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     for (let i = 0; i < count; i++) y[i] = fn === "add" ? x[i]! + v[i % columns]! : x[i]! * v[i % columns]!;
   },
   cost: ({ count }) => ({ flops: count, bytes: 12 * count }),
+  atScale: { statics: { fn: "mul" }, dims: { count: 512 * 1024, columns: 1024 } },
   cases: (["add", "mul"] as const).map((fn) => ({ name: fn, statics: { fn }, dims: { count: 7 * 13, columns: 13 } })),
 });
 
@@ -52,6 +53,7 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     }
   },
   cost: ({ rows, columns }) => ({ flops: rows * columns, bytes: 4 * rows * columns }),
+  atScale: { statics: {}, dims: { rows: 512, columns: 1024 } },
   cases: [
     { name: "one", statics: {}, dims: { rows: 1, columns: 1 } },
     { name: "9x67", statics: {}, dims: { rows: 9, columns: 67 } },
@@ -89,6 +91,7 @@ fn main() {
     y[0] = scale[0]! * sum;
   },
   cost: ({ count }) => ({ flops: count, bytes: 4 * count }),
+  atScale: { statics: {}, dims: { count: 2048 } },
   cases: [1, 700].map((count) => ({
     name: `${count}`,
     statics: {},
@@ -118,6 +121,7 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     for (let i = 0; i < count; i++) y[i] = x[i]! * v[Math.floor(i / columns)]!;
   },
   cost: ({ count }) => ({ flops: count, bytes: 8 * count }),
+  atScale: { statics: {}, dims: { count: 512 * 1024, columns: 1024 } },
   cases: [{ name: "7x13", statics: {}, dims: { count: 7 * 13, columns: 13 } }],
 });
 
@@ -142,5 +146,6 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     y.fill(a[0]! * b[0]!, 0, count);
   },
   cost: ({ count }) => ({ flops: 0, bytes: 4 * count }),
+  atScale: { statics: {}, dims: { count: 2048 } },
   cases: [{ name: "70", statics: {}, dims: { count: 70 } }],
 });

@@ -52,6 +52,7 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     }
   },
   cost: ({ rows, columns }) => ({ flops: 4 * rows * columns, bytes: 4 * rows * columns }),
+  atScale: { statics: {}, dims: { rows: 128, columns: 32_000 }, fill: { labels: (i) => 7 * i } },
   cases: [
     { name: "one class", statics: {}, dims: { rows: 2, columns: 1 } },
     {
@@ -101,6 +102,7 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     }
   },
   cost: ({ rows, columns }) => ({ flops: 4 * rows * columns, bytes: 8 * rows * columns }),
+  atScale: { statics: { wide: true }, dims: { rows: 128, columns: 32_000 }, fill: { labels: (i) => 7 * i } },
   cases: [
     {
       name: "ignored labels",

@@ -45,6 +45,7 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     }
   },
   cost: ({ count }) => ({ flops: 20 * count, bytes: 8 * count }),
+  atScale: { statics: {}, dims: { count: 512 * 1024, stream: 1, p: 0.1 } },
   cases: [0, 0.1, 0.5].map((p) => ({
     name: `p ${p}`,
     statics: {},

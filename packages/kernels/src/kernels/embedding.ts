@@ -48,6 +48,11 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     }
   },
   cost: ({ tokens, columns }) => ({ flops: 0, bytes: 8 * tokens * columns }),
+  atScale: {
+    statics: { type: "f32", isFirst: true },
+    dims: { tokens: 512, columns: 1024, rows: 32_000, rowBegin: 0 },
+    fill: { ids: (i) => 61 * i },
+  },
   cases: [
     {
       name: "f32",
@@ -107,6 +112,7 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     }
   },
   cost: ({ tokens, columns, rows }) => ({ flops: tokens * columns, bytes: 4 * (tokens * columns + rows * columns) }),
+  atScale: { statics: {}, dims: { tokens: 512, columns: 1024, rows: 1000 }, fill: { ids: (i) => (61 * i) % 1000 } },
   cases: [
     {
       name: "repeated ids",

@@ -19,5 +19,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     y.fill(value, 0, count);
   },
   cost: ({ count }) => ({ flops: 0, bytes: 4 * count }),
+  atScale: { statics: {}, dims: { count: 2 ** 20, value: 0 } },
   cases: [1, WORKGROUP + 1].map((count) => ({ name: `${count}`, statics: {}, dims: { count, value: 2.5 } })),
 });

@@ -22,6 +22,7 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) y[c * rows + r] = x[r * columns + c]!;
   },
   cost: ({ rows, columns }) => ({ flops: 0, bytes: 8 * rows * columns }),
+  atScale: { statics: {}, dims: { rows: 1024, columns: 1024 } },
   cases: [{ name: "9x14", statics: {}, dims: { rows: 9, columns: 14 } }],
 });
 
@@ -64,6 +65,7 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     }
   },
   cost: ({ rows, columns }) => ({ flops: 3 * rows * columns, bytes: 8 * rows * columns }),
+  atScale: { statics: { type: "f32" }, dims: { rows: 1024, columns: 1024 } },
   cases: [
     { name: "f32", statics: { type: "f32" }, dims: { rows: 5, columns: 19 } },
     {

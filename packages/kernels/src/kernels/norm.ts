@@ -67,6 +67,7 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     }
   },
   cost: ({ rows, columns }) => ({ flops: 6 * rows * columns, bytes: 8 * rows * columns }),
+  atScale: { statics: { kind: "rms", eps: 1e-6, hasBias: false }, dims: { rows: 512, columns: 1024 } },
   cases: [
     { name: "rms smallest", statics: { kind: "rms", eps: 1e-5, hasBias: false }, dims: { rows: 1, columns: 1 } },
     { name: "rms 5x131", statics: { kind: "rms", eps: 1e-6, hasBias: false }, dims: { rows: 5, columns: 131 } },
@@ -137,6 +138,7 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     }
   },
   cost: ({ rows, columns }) => ({ flops: 10 * rows * columns, bytes: 12 * rows * columns }),
+  atScale: { statics: { kind: "rms" }, dims: { rows: 512, columns: 1024 } },
   cases: (["rms", "layer"] as const).flatMap((kind) =>
     [
       [1, 1],
@@ -198,6 +200,7 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     }
   },
   cost: ({ rows, columns }) => ({ flops: 5 * rows * columns, bytes: 8 * rows * columns }),
+  atScale: { statics: { hasBias: false }, dims: { rows: 512, columns: 1024 } },
   cases: [true, false].map((hasBias) => ({
     name: hasBias ? "with bias" : "weight alone",
     statics: { hasBias },

@@ -28,6 +28,7 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     for (let i = 0; i < count; i++) sum[i] = keep[0] === 0 ? x[i]! : keep[0]! * sum[i]! + x[i]!;
   },
   cost: ({ count }) => ({ flops: 2 * count, bytes: 12 * count }),
+  atScale: { statics: {}, dims: { count: 2 ** 20 } },
   cases: [0, 1, 0.5].map((keep) => ({
     name: `keep ${keep}`,
     statics: {},
@@ -64,6 +65,7 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     }
   },
   cost: ({ count }) => ({ flops: 2 * count, bytes: 4 * count }),
+  atScale: { statics: {}, dims: { count: 2 ** 20, offset: 0 } },
   cases: [
     { name: "one", statics: {}, dims: { count: 1, offset: 0 } },
     {
@@ -110,6 +112,7 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     norm[1] = maxNorm[0]! > 0 ? Math.min(1, maxNorm[0]! / (Math.sqrt(sum) + 1e-6)) : 1;
   },
   cost: ({ count }) => ({ flops: count, bytes: 4 * count }),
+  atScale: { statics: {}, dims: { count: 1024 } },
   cases: [0, 0.5, 1000].map((maxNorm) => ({
     name: `max ${maxNorm}`,
     statics: {},
@@ -184,6 +187,7 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     }
   },
   cost: ({ count }) => ({ flops: 12 * count, bytes: 28 * count }),
+  atScale: { statics: {}, dims: { count: 2 ** 20, decay: 1 } },
   cases: [0, 1].map((decay) => ({
     name: decay ? "with decay" : "without decay",
     statics: {},

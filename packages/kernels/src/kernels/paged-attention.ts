@@ -32,6 +32,7 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
       }
     },
     cost: ({ rows, columns }) => ({ flops: 0, bytes: 8 * rows * columns }),
+    atScale: { statics: {}, dims: { rows: 32, columns: 512, slotCount: 4096 }, fill: { slots: (i) => 128 * i } },
     cases: [
       {
         name: "with skipped rows",
@@ -156,6 +157,11 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     flops: 4 * rows * heads * headDim * maxPages * pageSize,
     bytes: 8 * rows * heads * headDim * maxPages * pageSize,
   }),
+  atScale: {
+    statics: { headDim: 64, window: 0, pageSize: 16 },
+    dims: { rows: 32, heads: 16, kvHeads: 8, maxPages: 32, sequenceCount: 32, slotCount: 16_384, scale: 0.125 },
+    fill: { pages: (i) => i, sequences: (i) => i, positions: () => 400 },
+  },
   cases: [
     {
       name: "two sequences, one row unused",

@@ -72,6 +72,11 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     }
   },
   cost: ({ tokens, heads, headDim }) => ({ flops: 3 * tokens * heads * headDim, bytes: 8 * tokens * heads * headDim }),
+  atScale: {
+    statics: { interleaved: false, inverse: false, wide: true },
+    dims: { tokens: 512, heads: 16, headDim: 64, half: 32, tableRows: 512 },
+    fill: { positions: (i) => i },
+  },
   cases: [false, true].flatMap((interleaved) =>
     [false, true]
       .map((inverse) => ({

@@ -130,6 +130,7 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
         const [temperature, k, p, u] = options.subarray(r * SAMPLE_OPTIONS, (r + 1) * SAMPLE_OPTIONS);
         if (own.some(Number.isNaN)) {
           ids[r] = -1;
+          logprobs[r] = 0;
           continue;
         }
         const id = temperature! <= 0 ? firstHighest(own) : draw(own, temperature!, k!, p!, u!);
@@ -141,6 +142,11 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
       }
     },
     cost: ({ rows, columns }) => ({ flops: 4 * rows * columns, bytes: 4 * rows * columns }),
+    atScale: {
+      statics: {},
+      dims: { rows: 16, columns: 32_000 },
+      fill: { logits: (i) => ((i * 7919) % 6131) / 900, options: (i) => [0.8, 40, 0.9, 0.5][i % SAMPLE_OPTIONS]! },
+    },
     cases: [
       { name: "greedy, the first of equals", options: [0, 0, 1, 0], columns: 301 },
       { name: "greedy, one column", options: [0, 0, 1, 0], columns: 1 },

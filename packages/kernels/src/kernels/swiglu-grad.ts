@@ -37,6 +37,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     }
   },
   cost: ({ count }) => ({ flops: 10 * count, bytes: 20 * count }),
+  atScale: { statics: { wide: true }, dims: { count: 512 * 2816 } },
   cases: [1, WORKGROUP + 1, 4 * WORKGROUP + 4].map((count) => ({
     name: `${count}`,
     statics: { wide: isWide(count) },

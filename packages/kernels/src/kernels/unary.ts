@@ -41,6 +41,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     for (let i = 0; i < count; i++) y[i] = unaryFunctions[fn].f(x[i]!, scale);
   },
   cost: ({ count }) => ({ flops: 4 * count, bytes: 8 * count }),
+  atScale: { statics: { fn: "silu", wide: true }, dims: { count: 512 * 2816, scale: 1 } },
   cases: (Object.keys(unaryFunctions) as UnaryName[]).flatMap((fn) =>
     [1, WORKGROUP + 1, 5000].map((count) => ({
       name: `${fn} ${count}`,
