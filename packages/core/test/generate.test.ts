@@ -5,9 +5,18 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { Scheduler, TextStream } from "../src/engine/index.ts";
 import { DataError } from "../src/errors/index.ts";
-import { BeamSearch, Generator, logSoftmax, PageAllocator, processorsFor, sample } from "../src/generate/index.ts";
+import {
+  BeamSearch,
+  createLanguageModel,
+  Generator,
+  logSoftmax,
+  PageAllocator,
+  processorsFor,
+  sample,
+} from "../src/generate/index.ts";
 import { type BaseModel, loadBaseModel } from "../src/models/index.ts";
 import { Random } from "../src/random/index.ts";
+import type { Tokenizer } from "../src/text/index.ts";
 import { writeTinyModel } from "./tiny-model.ts";
 
 let device: Device;
@@ -166,6 +175,23 @@ test("beam search finds the best sequence when beams hold all of them", () => {
       if (table[0]![a]! + table[a]![b]! > best.score) best = { score: table[0]![a]! + table[a]![b]!, ids: [a, b] };
   expect(search.results(1)[0]!.ids).toEqual(best.ids);
 });
+
+test("a prompt that is too long loses its beginning where that is asked for, and is refused otherwise", () =>
+  withGenerator(async (generator) => {
+    // One id for each word.
+    const tokenizer = { encode: (text: string) => text.split(" ").map(Number), decode: String } as unknown as Tokenizer;
+    const language = createLanguageModel({ name: "tiny", generator, tokenizer, weights: undefined });
+    const ids = Array.from({ length: 130 }, (_, i) => 3 + (i % 90));
+    const request = { prompt: ids.join(" "), maxNewTokens: 8, eosTokenIds: [] };
+    await expect(language.generate([request])).rejects.toThrow(
+      "prompt 0 has 130 tokens and asks for 8 more; the model holds 128",
+    );
+    const [cut] = await language.generate([{ ...request, truncation: "left" }]);
+    const [want] = await language.generate([{ ...request, prompt: ids.slice(-120) }]);
+    expect(cut).toEqual({ ...want!, cutTokens: 10 });
+    const full = language.generate([{ ...request, maxNewTokens: 128, truncation: "left" }]);
+    await expect(full).rejects.toThrow("the model holds 128");
+  }));
 
 test("prompts that cannot be are refused", () =>
   withGenerator(async (generator) => {

@@ -8,7 +8,7 @@ export function resultsJson(results: readonly TaskResult[], config: Readonly<Rec
     results: byTask((r) => ({ alias: r.task, "acc,none": r.acc, "acc_stderr,none": r.accStderr })),
     versions: byTask((r) => r.version),
     "n-shot": byTask(() => 0),
-    "n-samples": byTask((r) => ({ original: r.total, effective: r.count })),
+    "n-samples": byTask((r) => ({ original: r.total, effective: r.count, cut: r.cut })),
     config,
   };
 }

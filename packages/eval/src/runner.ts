@@ -1,7 +1,7 @@
 /** Runs a task on a model: prompts, responses, accuracy. */
 import { findPromptTemplate, readRows, type Row } from "@graft/core/data";
 import { DataError } from "@graft/core/errors";
-import type { GenerateRequest, LanguageModel } from "@graft/core/generate";
+import type { GenerateRequest, GenerateResult, LanguageModel } from "@graft/core/generate";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
@@ -31,6 +31,8 @@ export interface TaskResult {
   readonly acc: number;
   /** sqrt(acc (1 - acc) / (count - 1)), the standard error of a mean of zeros and ones. */
   readonly accStderr: number;
+  /** Prompts that lost their beginning because the model is too short for them. */
+  readonly cut: number;
   readonly samples: readonly Sample[];
 }
 
@@ -58,10 +60,11 @@ export async function runTask(task: Task, model: LanguageModel, options: RunOpti
       prompt: template.prompt(chosen[i]!),
       ...decoding,
       stop: [template.restart],
+      truncation: "left",
     }));
     const results = await model.generate(requests, options.signal ? { signal: options.signal } : {});
     for (const [n, i] of batch.entries()) {
-      const sample = sampleOf(task, chosen[i]!, i, requests[n]!, results[n]!.sequences[0]!.text);
+      const sample = sampleOf(task, chosen[i]!, i, requests[n]!, results[n]!);
       if (file) file.add(sample);
       else done.set(i, sample);
     }
@@ -70,7 +73,9 @@ export async function runTask(task: Task, model: LanguageModel, options: RunOpti
   const samples = chosen.map((_, i) => done.get(i)!);
   const acc = samples.reduce((sum, sample) => sum + sample.acc, 0) / samples.length;
   const accStderr = samples.length > 1 ? Math.sqrt((acc * (1 - acc)) / (samples.length - 1)) : 0;
-  return { task: task.name, version: task.version, count: samples.length, total: rows.length, acc, accStderr, samples };
+  const cut = samples.filter((sample) => sample.cut_tokens !== undefined).length;
+  const counts = { count: samples.length, total: rows.length, cut };
+  return { task: task.name, version: task.version, ...counts, acc, accStderr, samples };
 }
 
 function openSamples(outputDir: string, task: Task, setting: string): SampleFile {
@@ -86,10 +91,11 @@ function findFile(task: Task, folders: readonly string[]): string {
   return found;
 }
 
-function sampleOf(task: Task, row: Row, id: number, request: GenerateRequest, response: string): Sample {
+function sampleOf(task: Task, row: Row, id: number, request: GenerateRequest, result: GenerateResult): Sample {
+  const response = result.sequences[0]!.text;
   const target = task.target(row);
   const extracted = task.extract(response);
-  const { prompt, ...decoding } = request;
+  const { prompt, truncation: _, ...decoding } = request;
   return {
     doc_id: id,
     doc: row,
@@ -103,6 +109,7 @@ function sampleOf(task: Task, row: Row, id: number, request: GenerateRequest, re
     prompt_hash: sha256(String(prompt)),
     target_hash: sha256(target),
     acc: task.isCorrect(extracted, target) ? 1 : 0,
+    ...(result.cutTokens > 0 ? { cut_tokens: result.cutTokens } : {}),
   };
 }
 

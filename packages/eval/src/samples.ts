@@ -15,6 +15,8 @@ export interface Sample {
   readonly prompt_hash: string;
   readonly target_hash: string;
   readonly acc: number;
+  /** Tokens that the prompt lost at its beginning, if any. */
+  readonly cut_tokens?: number;
 }
 
 /** A file of samples that belongs to one setting: model, task, version, decoding. */

@@ -14,6 +14,7 @@ function fake(say: (prompt: string) => string): LanguageModel & { asked: number 
       model.asked += requests.length;
       return requests.map(({ prompt }) => ({
         promptIds: [],
+        cutTokens: 0,
         sequences: [{ ids: [], text: say(String(prompt)), finishReason: "stop" as const }],
       }));
     },

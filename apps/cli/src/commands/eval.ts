@@ -57,6 +57,8 @@ export default defineCommand({
           },
         });
         results.push(result);
+        if (result.cut > 0)
+          log(`${task.name}: ${result.cut} of ${result.count} prompts were cut from the left to fit the model`);
       }
     } finally {
       await model.close();

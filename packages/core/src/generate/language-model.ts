@@ -31,6 +31,8 @@ export interface GenerateOptions {
 export interface GenerateRequest extends GenerateOptions {
   /** Text is encoded with the tokenizer's special tokens; ids are taken as they are. */
   readonly prompt: string | readonly number[];
+  /** "left": a prompt that leaves no room for maxNewTokens loses tokens at its beginning, as in lm-evaluation-harness; default: an error. */
+  readonly truncation?: "left";
 }
 
 export type FinishReason = "stop" | "length" | "abort";
@@ -47,7 +49,10 @@ export interface GeneratedSequence {
 }
 
 export interface GenerateResult {
+  /** What was computed: without what was cut. */
   readonly promptIds: readonly number[];
+  /** Tokens cut from the beginning of the prompt. */
+  readonly cutTokens: number;
   readonly sequences: readonly GeneratedSequence[];
 }
 

@@ -21,14 +21,14 @@ export function createLanguageModel({ name, generator, tokenizer, weights }: Tex
   return {
     name,
     async generate(requests, options = {}) {
-      const prompts = requests.map(({ prompt }) => promptIds(prompt, tokenizer));
+      const prompts = requests.map((request) => fitted(request, tokenizer, generator.model.config.maxLength));
       const own = requests.map((request, i) => ({
         ...request,
-        promptIds: prompts[i]!,
+        promptIds: prompts[i]!.promptIds,
         ...stopCheck(request, tokenizer),
       }));
       const toResult = (i: number, sequences: readonly IdsSequence[]): GenerateResult => ({
-        promptIds: prompts[i]!,
+        ...prompts[i]!,
         sequences: sequences.map((s) => toText(s, requests[i]!, tokenizer)),
       });
       const results = await generator.generate(own, weights, {
@@ -59,6 +59,18 @@ export function createLanguageModel({ name, generator, tokenizer, weights }: Tex
 
 export function promptIds(prompt: string | readonly number[], tokenizer: Tokenizer): number[] {
   return typeof prompt === "string" ? tokenizer.encode(prompt, { addSpecialTokens: true }) : [...prompt];
+}
+
+/** A prompt that must be cut and cannot be, since the new tokens alone fill the model, stays as it is: the generator refuses it. */
+function fitted(
+  { prompt, truncation, maxNewTokens }: GenerateRequest,
+  tokenizer: Tokenizer,
+  maxLength: number,
+): { promptIds: number[]; cutTokens: number } {
+  const ids = promptIds(prompt, tokenizer);
+  const room = maxLength - maxNewTokens;
+  const cutTokens = truncation === "left" && room > 0 ? Math.max(0, ids.length - room) : 0;
+  return { promptIds: ids.slice(cutTokens), cutTokens };
 }
 
 /**
