@@ -158,6 +158,29 @@ test("one beam is greedy, and more beams never score lower", () =>
     expect(beam.score!).toBeGreaterThanOrEqual(greedyScore - 1e-5);
   }));
 
+test("beam searches side by side give each prompt what it gets alone, also when pages, rows or sequences are short", async () => {
+  const requests = prompts.map((promptIds, i) => ({
+    promptIds,
+    maxNewTokens: 9,
+    numBeams: 2 + (i % 3),
+    numReturnSequences: 2,
+  }));
+  const alone = await withGenerator(async (generator) => {
+    const results = [];
+    for (const request of requests) results.push(...(await generator.generate([request], undefined)));
+    return results;
+  });
+  for (const options of [{}, { pages: 24, pageSize: 4 }, { maxRows: 6 }, { maxSequences: 4 }]) {
+    expect(await withGenerator((generator) => generator.generate(requests, undefined), options)).toEqual(alone);
+  }
+  const one = { ...requests[0]!, numBeams: 5 };
+  await expect(withGenerator((g) => g.generate([one], undefined), { maxSequences: 4 })).rejects.toThrow(
+    "num_beams 5 is over the 4 sequences that run at once",
+  );
+  const nothing = await withGenerator((g) => g.generate([{ ...one, maxNewTokens: 0 }], undefined));
+  expect(nothing[0]!.map(({ ids }) => ids)).toEqual([[], []]);
+});
+
 test("beam search finds the best sequence when beams hold all of them", () => {
   const random = new Random(4);
   const table = Array.from({ length: 3 }, () => logSoftmax(Array.from({ length: 3 }, () => random.normal())));

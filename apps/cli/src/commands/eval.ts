@@ -33,7 +33,7 @@ export default defineCommand({
       model: o.model,
       adapter: o.adapter,
       dtype: o.dtype,
-      maxSequences: o.batchSize,
+      maxSequences: o.batchSize * Math.max(...chosen.map((task) => o.numBeams ?? task.decoding.numBeams ?? 1)),
     });
     const results: TaskResult[] = [];
     try {

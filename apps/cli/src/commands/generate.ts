@@ -48,7 +48,7 @@ export default defineCommand({
     const given = [o.prompt, o.promptIds, o.file].filter((x) => x !== undefined).length;
     if (given !== 1) throw new UsageError("give one of --prompt, --prompt-ids and --file");
     const prompts = o.file !== undefined ? readPrompts(o.file) : [o.prompt ?? o.promptIds!];
-    const model = await loadModel(o);
+    const model = await loadModel({ ...o, maxSequences: Math.max(16, o.numBeams) });
     try {
       const { tokenizer } = model;
       const decode = (ids: readonly number[]) => tokenizer?.decode(ids) ?? null;

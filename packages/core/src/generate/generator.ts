@@ -3,7 +3,7 @@ import { ConfigError, DataError } from "../errors/index.ts";
 import type { BaseModel } from "../models/index.ts";
 import type { AdapterWeights } from "../nn/index.ts";
 import { Random } from "../random/index.ts";
-import { BeamSearch } from "./beam.ts";
+import { BeamRun } from "./beam-run.ts";
 import type { FinishReason, GenerateOptions } from "./language-model.ts";
 import { argmax, type Draw, drawFor, logSoftmax, type Processor, processorsFor, sample } from "./logits.ts";
 import { PagedForward, type Row } from "./paged-forward.ts";
@@ -85,11 +85,10 @@ export class Generator {
       results[index] = sequences;
       options.onResult?.(index, sequences);
     };
-    const plain: number[] = [];
-    for (const [i, request] of requests.entries()) {
-      if ((request.numBeams ?? 1) > 1) finish(i, await this.#beamSearch(request, adapter, options.signal));
-      else plain.push(i);
-    }
+    const hasBeams = (i: number): boolean => (requests[i]!.numBeams ?? 1) > 1 && requests[i]!.maxNewTokens > 0;
+    const beams = [...requests.keys()].filter(hasBeams);
+    const plain = [...requests.keys()].filter((i) => !hasBeams(i));
+    await this.#beamSearches(beams, requests, adapter, finish, options.signal);
     await this.#decode(plain, requests, adapter, finish, options.signal);
     return results;
   }
@@ -175,6 +174,11 @@ export class Generator {
     if (Math.ceil((promptIds.length + maxNewTokens) / pageSize) * (numBeams ?? 1) > pages) {
       throw new DataError(`prompt ${index} needs more than the ${pages} pages of the cache`);
     }
+    const { maxSequences, maxRows } = this.#forward.options;
+    if ((numBeams ?? 1) > Math.min(maxSequences, maxRows))
+      throw new ConfigError(
+        `num_beams ${numBeams} is over the ${Math.min(maxSequences, maxRows)} sequences that run at once`,
+      );
     if ((numBeams ?? 1) > 1 && temperature)
       throw new ConfigError("beam search and sampling exclude each other: set temperature to 0 or num_beams to 1");
     if ((numBeams ?? 1) > 1 && (numReturnSequences ?? 1) > numBeams!)
@@ -305,94 +309,77 @@ export class Generator {
     if (sequences.length === (requests[state.index]!.numReturnSequences ?? 1)) finish(state.index, sequences);
   }
 
-  async #beamSearch(
-    request: IdsRequest,
+  /** Beam searches side by side, as many as sequences and pages allow. */
+  async #beamSearches(
+    indexes: readonly number[],
+    requests: readonly IdsRequest[],
     adapter: AdapterWeights | undefined,
+    finish: (index: number, sequences: IdsSequence[]) => void,
     signal: AbortSignal | undefined,
-  ): Promise<IdsSequence[]> {
-    const { promptIds, maxNewTokens } = request;
-    const beams = request.numBeams!;
-    const eosTokenIds = this.#eosOf(request);
-    const search = new BeamSearch({
-      beams,
-      maxNewTokens,
-      lengthPenalty: request.lengthPenalty ?? 1,
-      earlyStopping: request.earlyStopping ?? false,
-      eosTokenIds,
-    });
-    const processors = processorsFor(request);
-    let pages: number[][] = [[]];
+  ): Promise<void> {
+    const { maxSequences, maxRows, pageSize } = this.#forward.options;
+    const waiting = indexes.map((index) => ({
+      index,
+      request: { ...requests[index]!, numBeams: requests[index]!.numBeams! },
+    }));
+    let running: { index: number; beams: number; most: number; run: BeamRun }[] = [];
+    const sum = (of: (entry: (typeof running)[number]) => number) =>
+      running.reduce((total, entry) => total + of(entry), 0);
     try {
-      this.#grow(pages[0]!, promptIds.length);
-      const first = await this.#prefill(promptIds, pages[0]!, adapter);
-      // The prompt's pages are the first beam's; the others share them.
-      const [prompt] = pages;
-      while (pages.length < beams) pages.push(this.#shareAll(prompt!));
-      let logits: Float32Array[] = Array.from({ length: beams }, () => first);
-      for (;;) {
+      while (waiting.length > 0 || running.length > 0) {
         signal?.throwIfAborted();
-        const scores = logits.map((own, b) => {
-          const logs = logSoftmax(own);
-          for (const process of processors) process(logs, [...promptIds, ...search.running[b]!.ids]);
-          return logs;
-        });
-        search.advance(scores);
-        if (search.isDone) break;
-        const position = promptIds.length + search.running[0]!.ids.length - 1;
-        const { children, copies } = this.#reorder(
-          pages,
-          search.running.map((beam) => beam.parent),
-          position,
+        while (waiting.length > 0) {
+          const { index, request } = waiting[0]!;
+          const [beams, most] = [request.numBeams, BeamRun.pagesFor(request, pageSize)];
+          if (sum((e) => e.beams) + beams > maxSequences || sum((e) => e.most) + most > this.#pages.total) break;
+          waiting.shift();
+          running.push({ index, beams, most, run: new BeamRun(request, this.#eosOf(request), this.#pages, pageSize) });
+        }
+        await this.#beamPass(
+          running.map((entry) => entry.run),
+          maxRows,
+          adapter,
         );
-        pages = children;
-        await this.#forward.copyPages(copies);
-        const rows = search.running.map((beam, sequence): Row => ({
-          id: beam.ids.at(-1)!,
-          position,
-          sequence,
-          isWanted: true,
-        }));
-        const all = await this.#forward.run(rows, pages, adapter);
-        const { vocabSize } = this.model.config;
-        logits = rows.map((_, b) => all.subarray(b * vocabSize, (b + 1) * vocabSize));
+        for (const { index, run } of running.filter((entry) => entry.run.isDone)) {
+          const eos = this.#eosOf(requests[index]!);
+          run.release();
+          const reason = (ids: readonly number[]): FinishReason => (eos.has(ids.at(-1)!) ? "stop" : "length");
+          finish(
+            index,
+            run.results().map(({ ids, score }) => ({ ids, score, finishReason: reason(ids) })),
+          );
+        }
+        running = running.filter((entry) => !entry.run.isDone);
       }
     } finally {
-      for (const own of pages) for (const page of own) this.#pages.release(page);
+      for (const { run } of running) run.release();
     }
-    return search.results(request.numReturnSequences ?? 1).map(({ ids, score }) => ({
-      ids,
-      score,
-      finishReason: eosTokenIds.has(ids.at(-1)!) ? "stop" : "length",
-    }));
   }
 
-  #shareAll(pages: readonly number[]): number[] {
-    for (const page of pages) this.#pages.share(page);
-    return [...pages];
-  }
-
-  /** Pages of the children of each parent, with room for one more token at `length`: full pages are shared, the last one is copied where it is not alone. */
-  #reorder(
-    pages: readonly number[][],
-    parents: readonly number[],
-    length: number,
-  ): { children: number[][]; copies: { from: number; to: number }[] } {
-    const { pageSize } = this.#forward.options;
-    const children = parents.map((parent) => this.#shareAll(pages[parent]!));
-    for (const own of pages) for (const page of own) this.#pages.release(page);
-    const copies: { from: number; to: number }[] = [];
-    for (const own of children) {
-      if (length % pageSize === 0) {
-        own.push(this.#takePage());
-      } else if (this.#pages.isShared(own.at(-1)!)) {
-        const from = own.pop()!;
-        const to = this.#takePage();
-        own.push(to);
-        copies.push({ from, to });
-        this.#pages.release(from);
-      }
+  /** One pass: the beams of every search that is past its prompt, then chunks of prompts as far as rows last. */
+  async #beamPass(runs: readonly BeamRun[], maxRows: number, adapter: AdapterWeights | undefined): Promise<void> {
+    const rows: Row[] = [];
+    const pages: (readonly number[])[] = [];
+    const copies: { readonly from: number; readonly to: number }[] = [];
+    const readers: { run: BeamRun; wanted: number }[] = [];
+    for (const run of [...runs.filter((r) => !r.isInPrompt), ...runs.filter((r) => r.isInPrompt)]) {
+      const pass = run.next(maxRows - rows.length);
+      if (!pass) continue;
+      rows.push(...pass.rows.map((row) => ({ ...row, sequence: row.sequence + pages.length })));
+      pages.push(...pass.pages);
+      copies.push(...pass.copies);
+      readers.push({ run, wanted: pass.rows.filter((row) => row.isWanted).length });
     }
-    return { children, copies };
+    await this.#forward.copyPages(copies);
+    const logits = await this.#forward.run(rows, pages, adapter);
+    const { vocabSize } = this.model.config;
+    let at = 0;
+    for (const { run, wanted } of readers) {
+      run.take(
+        Array.from({ length: wanted }, (_, i) => logits.subarray((at + i) * vocabSize, (at + i + 1) * vocabSize)),
+      );
+      at += wanted;
+    }
   }
 
   async #prefill(
@@ -412,13 +399,7 @@ export class Generator {
   }
 
   #grow(pages: number[], tokens: number): void {
-    while (pages.length * this.#forward.options.pageSize < tokens) pages.push(this.#takePage());
-  }
-
-  #takePage(): number {
-    const page = this.#pages.take();
-    if (page === undefined) throw new DataError(`the cache of ${this.#pages.total} pages is full`);
-    return page;
+    while (pages.length * this.#forward.options.pageSize < tokens) pages.push(this.#pages.claim());
   }
 
   #free(state: Running): void {

@@ -1,5 +1,7 @@
 /** Pages of the key-value cache: who holds which. Pure bookkeeping, no device. */
 
+import { DataError } from "../errors/index.ts";
+
 export class PageAllocator {
   readonly total: number;
   #free: number[];
@@ -24,6 +26,13 @@ export class PageAllocator {
   take(): number | undefined {
     const page = this.#free.pop();
     if (page !== undefined) this.#holders[page] = 1;
+    return page;
+  }
+
+  /** A page of its own. Throws DataError if none is left. */
+  claim(): number {
+    const page = this.take();
+    if (page === undefined) throw new DataError(`the cache of ${this.total} pages is full`);
     return page;
   }
 
