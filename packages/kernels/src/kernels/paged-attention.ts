@@ -1,5 +1,5 @@
 /** Attention against a paged key-value cache (Kwon et al. 2023, arXiv:2309.06180): any mixture of prompt chunks and single tokens, one row each. */
-import { grid1d, WORKGROUP } from "../grid.ts";
+import { elementsOf, grid1d, isWide, WORKGROUP } from "../grid.ts";
 import { type Binding, defineKernel } from "../kernel.ts";
 import { ROW_MAIN_ARGUMENTS } from "../row.ts";
 
@@ -64,14 +64,25 @@ export const pagedAttention = defineKernel<
     slotCount: "u32",
     scale: "f32",
   },
-  bindings: () => ({ q: read, kCache: read, vCache: read, pages: ids, sequences: ids, positions: ids, out: write }),
+  bindings({ headDim }) {
+    const type = elementsOf(isWide(headDim));
+    const [values, results] = [
+      { ...read, type },
+      { ...write, type },
+    ];
+    return { q: values, kCache: values, vCache: values, pages: ids, sequences: ids, positions: ids, out: results };
+  },
   wgsl({ headDim, window, pageSize }, capabilities) {
     const lanes = capabilities.isSoftware ? 8 : 32;
+    // Heads are read four columns at a time where they are made of whole quads.
+    const wide = isWide(headDim);
+    const [type, zero] = wide ? ["vec4f", "vec4f()"] : ["f32", "0.0"];
+    const width = wide ? headDim / 4 : headDim;
     return `
-var<workgroup> query: array<f32, ${headDim}>;
+var<workgroup> query: array<${type}, ${width}>;
 var<workgroup> tops: array<f32, ${lanes}>;
 var<workgroup> totals: array<f32, ${lanes}>;
-var<workgroup> sums: array<f32, ${lanes * headDim}>;
+var<workgroup> sums: array<${type}, ${lanes * width}>;
 @compute @workgroup_size(${lanes})
 fn main(${ROW_MAIN_ARGUMENTS}) {
   let index = workgroup_index(group, groups);
@@ -81,26 +92,26 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
   let kv_head = head / (dims.heads / dims.kvHeads);
   let position = positions[row];
   let sequence = u32(max(sequences[row], 0));
-  for (var d = lane; d < ${headDim}u; d += ${lanes}u) {
-    query[d] = q[index * ${headDim}u + d] * dims.scale;
+  for (var d = lane; d < ${width}u; d += ${lanes}u) {
+    query[d] = q[index * ${width}u + d] * dims.scale;
   }
-  for (var d = 0u; d < ${headDim}u; d++) { sums[lane * ${headDim}u + d] = 0.0; }
+  for (var d = 0u; d < ${width}u; d++) { sums[lane * ${width}u + d] = ${zero}; }
   workgroupBarrier();
   var top = -1e30;
   var total = 0.0;
   let first = ${window > 0 ? `max(position - ${window - 1}, 0)` : "0"};
   for (var j = first + i32(lane); j <= position; j += ${lanes}) {
     let page = pages[sequence * dims.maxPages + u32(j) / ${pageSize}u];
-    let at = ((u32(page) * ${pageSize}u + u32(j) % ${pageSize}u) * dims.kvHeads + kv_head) * ${headDim}u;
+    let at = ((u32(page) * ${pageSize}u + u32(j) % ${pageSize}u) * dims.kvHeads + kv_head) * ${width}u;
     var score = 0.0;
-    for (var d = 0u; d < ${headDim}u; d++) { score = fma(query[d], kCache[at + d], score); }
+    for (var d = 0u; d < ${width}u; d++) { score ${wide ? "+= dot(query[d], kCache[at + d])" : "= fma(query[d], kCache[at + d], score)"}; }
     let next = max(top, score);
     let keep = exp(top - next);
     let p = exp(score - next);
     top = next;
     total = total * keep + p;
-    for (var d = 0u; d < ${headDim}u; d++) {
-      sums[lane * ${headDim}u + d] = sums[lane * ${headDim}u + d] * keep + p * vCache[at + d];
+    for (var d = 0u; d < ${width}u; d++) {
+      sums[lane * ${width}u + d] = sums[lane * ${width}u + d] * keep + p * vCache[at + d];
     }
   }
   tops[lane] = top;
@@ -110,10 +121,10 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
   for (var n = 0u; n < ${lanes}u; n++) { best = max(best, tops[n]); }
   var all = 0.0;
   for (var n = 0u; n < ${lanes}u; n++) { all += totals[n] * exp(tops[n] - best); }
-  for (var d = lane; d < ${headDim}u; d += ${lanes}u) {
-    var sum = 0.0;
-    for (var n = 0u; n < ${lanes}u; n++) { sum += sums[n * ${headDim}u + d] * exp(tops[n] - best); }
-    out[index * ${headDim}u + d] = select(0.0, sum / all, all > 0.0);
+  for (var d = lane; d < ${width}u; d += ${lanes}u) {
+    var sum = ${zero};
+    for (var n = 0u; n < ${lanes}u; n++) { sum += sums[n * ${width}u + d] * exp(tops[n] - best); }
+    out[index * ${width}u + d] = select(${zero}, sum / all, all > 0.0);
   }
 }`;
   },
@@ -166,6 +177,16 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     {
       name: "two sequences, one row unused",
       statics: { headDim: 6, window: 0, pageSize: 4 },
+      dims: { rows: 5, heads: 4, kvHeads: 2, maxPages: 4, sequenceCount: 2, slotCount: 24, scale: 0.4 },
+      fill: {
+        pages: (i) => [3, 0, 5, -1, 1, 4, -1, -1][i]!,
+        sequences: (i) => [0, 0, 1, 1, -1][i]!,
+        positions: (i) => [10, 11, 0, 5, -1][i]!,
+      },
+    },
+    {
+      name: "two sequences, heads of whole quads",
+      statics: { headDim: 8, window: 0, pageSize: 4 },
       dims: { rows: 5, heads: 4, kvHeads: 2, maxPages: 4, sequenceCount: 2, slotCount: 24, scale: 0.4 },
       fill: {
         pages: (i) => [3, 0, 5, -1, 1, 4, -1, -1][i]!,
