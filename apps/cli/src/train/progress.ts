@@ -45,16 +45,17 @@ function liveBar(log: (line: string) => void): Progress {
 }
 
 function plainLines(log: (line: string) => void, everySteps: number): Progress {
-  const started = performance.now();
-  let first: number | undefined;
+  // The first step compiles kernels, which says nothing of the others.
+  let first: { step: number; at: number } | undefined;
   return {
     step({ step, totalSteps, loss, tokensPerSecond }) {
-      first ??= step - 1;
-      if (step !== 1 && step % everySteps !== 0 && step !== totalSteps) return;
-      const perStep = (performance.now() - started) / 1000 / (step - first);
-      log(
-        `step ${step}/${totalSteps}  loss ${loss.toFixed(4)}  ${tokensPerSecond.toFixed(0)} tokens/s  ${Math.round(perStep * (totalSteps - step))} s left`,
-      );
+      const isFirst = first === undefined;
+      first ??= { step, at: performance.now() };
+      if (!isFirst && step % everySteps !== 0 && step !== totalSteps) return;
+      const left = isFirst
+        ? ""
+        : `  ${Math.round(((performance.now() - first.at) / 1000 / (step - first.step)) * (totalSteps - step))} s left`;
+      log(`step ${step}/${totalSteps}  loss ${loss.toFixed(4)}  ${tokensPerSecond.toFixed(0)} tokens/s${left}`);
     },
     note: log,
     end: () => undefined,
