@@ -31,6 +31,8 @@ export interface GenerateOptions {
 export interface GenerateRequest extends GenerateOptions {
   /** Text is encoded with the tokenizer's special tokens; ids are taken as they are. */
   readonly prompt: string | readonly number[];
+  /** What errors call it; its number where it has none. */
+  readonly name?: string | undefined;
 }
 
 export type FinishReason = "stop" | "length" | "abort";
