@@ -1,5 +1,5 @@
 /** What a command is, and how its options are read: flags, a config file, then defaults, all through one zod schema. */
-import { ConfigError, nearNames } from "@graft/core/errors";
+import { ConfigError, nearNames, suggest } from "@graft/core/errors";
 import { Command as Commander, CommanderError, Option } from "commander";
 import { extname } from "node:path";
 import { z } from "zod";
@@ -160,6 +160,11 @@ function readJsonish(text: string): unknown {
   return undefined;
 }
 
+/** An option that is one of some names. What is none of them is answered with near ones. */
+export function oneOf<const T extends readonly string[]>(names: T) {
+  return z.enum(names, { error: ({ input }) => `${JSON.stringify(input)} is unknown${suggest(String(input), names)}` });
+}
+
 /** Options of a command from its arguments. Throws UsageError naming the flag. */
 export function parseOptions<S extends z.ZodObject>(
   command: Command<S>,
@@ -208,10 +213,14 @@ async function parse<S extends z.ZodObject>(
   const all = { ...fromFile, ...given };
   const result = command.options.safeParse(all);
   if (!result.success) {
-    const problems = result.error.issues.map(({ path: [name], message }) => {
+    const problems = result.error.issues.map(({ path: [name, ...inside], message, code }) => {
       if (name === undefined) return message; // a rule over several options
-      const flag = `--${toKebab(String(name))}`;
-      return Object.hasOwn(all, name) ? `${flag}: ${message}` : `${flag} is required`;
+      const option = String(name);
+      const flag = `--${toKebab(option)}`;
+      if (!Object.hasOwn(all, option)) return `${flag} is required`;
+      if (code === "invalid_value") return `${flag}: ${message}`; // says itself what was given
+      const value = inside.reduce<unknown>((whole, key) => (whole as Record<PropertyKey, unknown>)[key], all[option]);
+      return `${flag}: ${message}, not ${JSON.stringify(value)}`;
     });
     throw new UsageError(problems.join("; "));
   }
@@ -249,7 +258,8 @@ async function readConfigFile(
   try {
     text = await Bun.file(path).text();
   } catch (cause) {
-    throw new ConfigError(`${path}: cannot be read`, { cause });
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new ConfigError(`${path}: cannot be read (${reason})`, { cause });
   }
   const parsers: Record<string, (source: string) => unknown> = {
     ".json": JSON.parse,
@@ -272,7 +282,7 @@ async function readConfigFile(
     Object.entries(value).map(([key, entry]) => {
       const name = toCamel(key);
       if (!known.has(name))
-        throw new ConfigError(`${path}: unknown option ${key}${nearFlags(toKebab(name), command, fields)}`);
+        throw new UsageError(`${path}: unknown option ${key}${nearFlags(toKebab(name), command, fields)}`);
       return [name, entry];
     }),
   );

@@ -4,18 +4,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fieldsOf, parseOptions } from "../src/command.ts";
 import { aliases, commands } from "../src/main.ts";
-
-const entry = join(import.meta.dir, "../src/main.ts");
-
-async function graft(...args: string[]): Promise<{ code: number; out: string; err: string }> {
-  const child = Bun.spawn([process.execPath, entry, ...args], { stdout: "pipe", stderr: "pipe", stdin: "ignore" });
-  const [out, err, code] = await Promise.all([
-    new Response(child.stdout).text(),
-    new Response(child.stderr).text(),
-    child.exited,
-  ]);
-  return { code, out, err };
-}
+import { graft } from "./process.ts";
 
 /** Words of a shell line with single and double quotes. */
 function words(line: string): string[] {

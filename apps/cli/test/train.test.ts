@@ -133,6 +133,17 @@ test("only so many checkpoints are kept, and none is half-written", async () => 
   expect(names.filter((name) => name.includes(".tmp"))).toEqual([]);
 });
 
+test("the best weights of before a stop are what ends in the folder, if none are better after it", async () => {
+  // At such a rate the validation loss only rises.
+  const worse = (name: string, changes: Partial<TrainRunOptions> = {}) =>
+    options(name, { learningRate: 1, warmupSteps: 0, evalSteps: 1, saveSteps: 0, ...changes });
+  const straight = await run(worse("best"));
+  expect(straight.evalLosses.toSorted((a, b) => a.loss - b.loss)[0]!.step).toBeLessThan(3);
+  await run(worse("best-parts"), 3);
+  await run(worse("best-parts", { resumeFromCheckpoint: "true" }));
+  expect(bytes("best-parts").equals(bytes("best"))).toBe(true);
+});
+
 test("gradient checkpointing and packing train too", async () => {
   const plain = await run(options("plain", { maxSteps: 2 }));
   const checkpointed = await run(options("checkpointed", { maxSteps: 2, gradientCheckpointing: true }));

@@ -89,7 +89,7 @@ function listen({ host, port }: ServeOptions, fetch: (request: Request) => Respo
     return Bun.serve({ hostname: host, port, idleTimeout: 255, fetch });
   } catch (cause) {
     throw new ConfigError(
-      `${host}:${port} cannot be listened on (${cause instanceof Error ? cause.message : String(cause)}); choose another --port`,
+      `${host}:${port} cannot be listened on (${cause instanceof Error ? cause.message : String(cause)}); choose another --port, or --host`,
       { cause },
     );
   }

@@ -1,6 +1,7 @@
 /** Adapters as files: PEFT's adapter_config.json and adapter_model.safetensors, and an adapter bound to a base. */
 import { CheckpointError, ConfigError } from "@graft/core/errors";
 import {
+  checkWeightDType,
   parseWith,
   readJson,
   openSafetensors,
@@ -67,6 +68,8 @@ export async function createAdapter(
 export function loadAdapter(folder: string, base: Base): LoadedAdapter {
   if (!existsSync(folder)) throw new CheckpointError(`${folder}: no such adapter folder`);
   const configPath = join(folder, "adapter_config.json");
+  if (!existsSync(configPath))
+    throw new CheckpointError(`${folder}: is no adapter folder, it has no adapter_config.json`);
   const config = readJson(configPath, configSchema);
   const bound = bindAdapter(config, base, configPath);
   const file = openAdapterFile(folder);
@@ -77,13 +80,14 @@ export function loadAdapter(folder: string, base: Base): LoadedAdapter {
       const info = file.tensors.get(key);
       if (!info)
         throw new CheckpointError(
-          `${path}: has no tensor ${key}, which ${config.peft_type} with this config needs on this base${bound.missing ?? ""}`,
+          `${path}: has no tensor ${key}, which ${config.peft_type} with this config needs on this base${bound.missing ?? "; is the adapter for another base?"}`,
         );
       if (`${info.shape}` !== `${shape}`) {
         throw new CheckpointError(
           `${path}: tensor ${key} is [${info.shape}], this base needs [${shape}]; is the adapter for another base?`,
         );
       }
+      checkWeightDType(info.dtype, `${path}: tensor ${key}`);
       values.set(key, toFloat32(file.read(key), info.dtype, `${path}: tensor ${key}`));
     }
     const known = new Set([...bound.parameters.map((p) => p.key), ...bound.savedBase.map((s) => s.key)]);

@@ -175,7 +175,7 @@ test("beam searches side by side give each prompt what it gets alone, also when 
   }
   const one = { ...requests[0]!, numBeams: 5 };
   await expect(withGenerator((g) => g.generate([one], undefined), { maxSequences: 4 })).rejects.toThrow(
-    "num_beams 5 is over the 4 sequences that run at once",
+    "num_beams 5 is over the 4 sequences that may run at once",
   );
   const nothing = await withGenerator((g) => g.generate([{ ...one, maxNewTokens: 0 }], undefined));
   expect(nothing[0]!.map(({ ids }) => ids)).toEqual([[], []]);
@@ -221,7 +221,12 @@ test("prompts that cannot be are refused", () =>
     const ask = (promptIds: number[], maxNewTokens = 1) => generator.generate([{ promptIds, maxNewTokens }], undefined);
     await expect(ask([])).rejects.toThrow(DataError);
     await expect(ask([96])).rejects.toThrow("the vocabulary has 96");
-    await expect(ask([1], 200)).rejects.toThrow("the model holds 128");
+    await expect(ask([1], 200)).rejects.toThrow(
+      "prompt 0 has 1 tokens and asks for 200 more; the model holds 128: shorten it, or ask for at most 127",
+    );
+    await expect(generator.generate([{ promptIds: [1], maxNewTokens: 1, numBeams: 99 }], undefined)).rejects.toThrow(
+      /^num_beams 99 is over the \d+ sequences that may run at once$/,
+    );
   }));
 
 test("pages are given, shared and taken back, whatever the order", () => {

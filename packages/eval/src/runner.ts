@@ -2,8 +2,9 @@
 import { findPromptTemplate, readRows, type Row } from "@graft/core/data";
 import { DataError } from "@graft/core/errors";
 import type { GenerateRequest, GenerateResult, LanguageModel } from "@graft/core/generate";
+import { makeFolder } from "@graft/core/io";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type Sample, SampleFile } from "./samples.ts";
 import type { Task } from "./task.ts";
@@ -58,6 +59,7 @@ export async function runTask(task: Task, model: LanguageModel, options: RunOpti
     const batch = left.slice(begin, begin + options.batchSize);
     const requests = batch.map((i): GenerateRequest => ({
       prompt: template.prompt(chosen[i]!),
+      name: `${path}: row ${i + 1}`,
       ...decoding,
       stop: [template.restart],
       truncation: "left",
@@ -79,7 +81,7 @@ export async function runTask(task: Task, model: LanguageModel, options: RunOpti
 }
 
 function openSamples(outputDir: string, task: Task, setting: string): SampleFile {
-  mkdirSync(outputDir, { recursive: true });
+  makeFolder(outputDir);
   return new SampleFile(join(outputDir, `samples_${task.name}.jsonl`), setting);
 }
 
@@ -95,7 +97,7 @@ function sampleOf(task: Task, row: Row, id: number, request: GenerateRequest, re
   const response = result.sequences[0]!.text;
   const target = task.target(row);
   const extracted = task.extract(response);
-  const { prompt, truncation: _, ...decoding } = request;
+  const { prompt, truncation: _, name: _name, ...decoding } = request;
   return {
     doc_id: id,
     doc: row,

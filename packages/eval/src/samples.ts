@@ -1,6 +1,7 @@
 /** Per-item results as JSONL in lm-evaluation-harness's shape, appended as they come, so that a killed run goes on where it was. */
 import { DataError } from "@graft/core/errors";
-import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { appendText, writeFileAtomic } from "@graft/core/io";
+import { existsSync, readFileSync } from "node:fs";
 
 export interface Sample {
   readonly doc_id: number;
@@ -32,8 +33,8 @@ export class SampleFile {
     this.path = path;
     const settingPath = `${path}.setting`;
     if (!existsSync(path) || !existsSync(settingPath)) {
-      writeFileSync(settingPath, setting);
-      writeFileSync(path, "");
+      writeFileAtomic(path, []);
+      writeFileAtomic(settingPath, [setting]);
       return;
     }
     if (readFileSync(settingPath, "utf8") !== setting) {
@@ -52,11 +53,11 @@ export class SampleFile {
       this.done.set(sample.doc_id, sample);
       whole.push(`${line}\n`);
     }
-    writeFileSync(path, whole.join(""));
+    writeFileAtomic(path, whole);
   }
 
   add(sample: Sample): void {
     this.done.set(sample.doc_id, sample);
-    appendFileSync(this.path, `${JSON.stringify(sample)}\n`);
+    appendText(this.path, `${JSON.stringify(sample)}\n`);
   }
 }

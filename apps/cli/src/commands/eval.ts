@@ -2,7 +2,7 @@ import { markdownTable, resultsJson, runTask, taskFor, type TaskResult, tasks } 
 import { writeFileAtomic } from "@graft/core/io";
 import { join } from "node:path";
 import { z } from "zod";
-import { defineCommand } from "../command.ts";
+import { defineCommand, oneOf } from "../command.ts";
 import { config } from "../config.ts";
 import { loadLanguageModel } from "../load-model.ts";
 
@@ -17,14 +17,14 @@ export default defineCommand({
   options: z.object({
     model: z.string().describe("folder of the base model"),
     adapter: z.string().optional().describe("folder of a PEFT adapter"),
-    tasks: z.array(z.string()).describe("task names"),
+    tasks: z.array(oneOf(Object.keys(tasks))).describe("task names"),
     dataDir: z.array(z.string()).default([]).describe("folders with the tasks' files, such as gsm8k/test.json"),
     limit: z.int().min(1).optional().describe("only the first rows of each task"),
     batchSize: z.int().min(1).default(16).describe("prompts that run together"),
     numBeams: z.int().min(1).optional().describe("instead of the paper's 4"),
     maxNewTokens: z.int().min(1).optional().describe("instead of the paper's 256 or 32"),
     output: z.string().optional().describe("folder for samples_TASK.jsonl and results.json"),
-    dtype: z.enum(["auto", "f32", "f16", "bf16"]).default("auto").describe("storage of the base's matrices"),
+    dtype: oneOf(["auto", "f32", "f16", "bf16"]).default("auto").describe("storage of the base's matrices"),
     json: z.boolean().default(false).describe("print the results as JSON"),
   }),
   async run(o, { print, log, signal }) {

@@ -1,11 +1,11 @@
-import { promptIds } from "@graft/core/generate";
+import { DEFAULT_MAX_SEQUENCES, promptIds } from "@graft/core/generate";
+import { readJsonElements } from "@graft/core/data";
 import { ConfigError, DataError } from "@graft/core/errors";
-import { existsSync, readFileSync } from "node:fs";
 import { z } from "zod";
-import { defineCommand, UsageError } from "../command.ts";
+import { defineCommand, oneOf, UsageError } from "../command.ts";
 import { loadModel } from "../load-model.ts";
 
-const line = z.union([
+const promptSchema = z.union([
   z.string(),
   z.looseObject({ prompt: z.string() }),
   z.looseObject({ text: z.string() }),
@@ -27,10 +27,10 @@ export default defineCommand({
   options: z.object({
     model: z.string().describe("folder of the base model"),
     adapter: z.string().optional().describe("folder of a PEFT adapter"),
-    dtype: z.enum(["auto", "f32", "f16", "bf16"]).default("auto").describe("storage of the base's matrices"),
+    dtype: oneOf(["auto", "f32", "f16", "bf16"]).default("auto").describe("storage of the base's matrices"),
     prompt: z.string().optional().describe("text to continue"),
     promptIds: z.array(z.coerce.number().int()).optional().describe("token ids to continue, for example 1,403,407"),
-    file: z.string().optional().describe("JSONL file of prompts"),
+    file: z.string().optional().describe("JSON or JSONL file of prompts; .gz too"),
     maxNewTokens: z.int().min(1).default(64).describe("new tokens at the most"),
     temperature: z.number().min(0).default(0).describe("0 is greedy"),
     topK: z.int().min(0).default(0).describe("0 is no limit"),
@@ -47,16 +47,19 @@ export default defineCommand({
   async run(o, { print, signal }) {
     const given = [o.prompt, o.promptIds, o.file].filter((x) => x !== undefined).length;
     if (given !== 1) throw new UsageError("give one of --prompt, --prompt-ids and --file");
-    const prompts = o.file !== undefined ? readPrompts(o.file) : [o.prompt ?? o.promptIds!];
-    const model = await loadModel({ ...o, maxSequences: Math.max(16, o.numBeams) });
+    const prompts =
+      o.file !== undefined ? await readPrompts(o.file) : [{ name: "the prompt", prompt: o.prompt ?? o.promptIds! }];
+    // A search needs room for all its beams at once.
+    const model = await loadModel({ ...o, maxSequences: Math.max(DEFAULT_MAX_SEQUENCES, o.numBeams) });
     try {
       const { tokenizer } = model;
       const decode = (ids: readonly number[]) => tokenizer?.decode(ids) ?? null;
-      const requests = prompts.map((prompt) => {
+      const requests = prompts.map(({ name, prompt }) => {
         if (typeof prompt === "string" && !tokenizer)
           throw new ConfigError(`${o.model}: has no tokenizer; give --prompt-ids`);
         const stop = (o.stop ?? []).filter((text) => text !== "");
         return {
+          name,
           promptIds: tokenizer ? promptIds(prompt, tokenizer) : (prompt as readonly number[]),
           maxNewTokens: o.maxNewTokens,
           temperature: o.temperature,
@@ -94,32 +97,15 @@ function cut(text: string | null, stop: readonly string[]): string | null {
   return text !== null && at.length > 0 ? text.slice(0, Math.min(...at)) : text;
 }
 
-/** Prompts of a JSONL file, or of a JSON list. Throws DataError naming file and line. */
-export function readPrompts(path: string): (string | readonly number[])[] {
-  if (!existsSync(path)) throw new DataError(`${path}: no such file`);
-  const text = readFileSync(path, "utf8").trim();
-  if (text === "") throw new DataError(`${path}: is empty`);
-  const lines: [string, unknown][] = [];
-  try {
-    const whole: unknown = JSON.parse(text);
-    for (const [i, entry] of (Array.isArray(whole) ? whole : [whole]).entries()) lines.push([`entry ${i}`, entry]);
-  } catch {
-    for (const [i, source] of text.split("\n").entries()) {
-      if (source.trim() === "") continue;
-      try {
-        lines.push([`line ${i + 1}`, JSON.parse(source)]);
-      } catch (cause) {
-        throw new DataError(`${path}: line ${i + 1} is not valid JSON`, { cause });
-      }
-    }
-  }
-  return lines.map(([where, value]) => {
-    const parsed = line.safeParse(value);
-    if (!parsed.success) throw new DataError(`${path}: ${where} must be a string, {"prompt"}, {"text"} or {"ids"}`);
-    const entry = parsed.data;
-    if (typeof entry === "string") return entry;
-    if ("prompt" in entry) return entry.prompt as string;
-    if ("text" in entry) return entry.text as string;
-    return ("ids" in entry ? entry.ids : entry.prompt_ids) as number[];
+/** Prompts of a JSON or JSONL file, plain or gzipped, with the line each is on. Throws DataError naming file and line. */
+export async function readPrompts(path: string): Promise<{ name: string; prompt: string | readonly number[] }[]> {
+  return (await readJsonElements(path)).map(({ value, line, index }) => {
+    const name = `${path}: line ${line}: entry ${index + 1}`;
+    const { data: entry, success } = promptSchema.safeParse(value);
+    if (!success) throw new DataError(`${name} must be a string, {"prompt"}, {"text"} or {"ids"}`);
+    if (typeof entry === "string") return { name, prompt: entry };
+    if ("prompt" in entry) return { name, prompt: entry.prompt as string };
+    if ("text" in entry) return { name, prompt: entry.text as string };
+    return { name, prompt: ("ids" in entry ? entry.ids : entry.prompt_ids) as number[] };
   });
 }

@@ -1,7 +1,7 @@
 import { promptIds } from "@graft/core/generate";
 import { ConfigError } from "@graft/core/errors";
 import { z } from "zod";
-import { defineCommand } from "../command.ts";
+import { defineCommand, oneOf } from "../command.ts";
 import { loadModel } from "../load-model.ts";
 import { readPrompts } from "./generate.ts";
 
@@ -17,20 +17,23 @@ export default defineCommand({
   options: z.object({
     model: z.string().describe("folder of the base model"),
     adapter: z.string().optional().describe("folder of a PEFT adapter"),
-    dtype: z.enum(["auto", "f32", "f16", "bf16"]).default("auto").describe("storage of the base's matrices"),
+    dtype: oneOf(["auto", "f32", "f16", "bf16"]).default("auto").describe("storage of the base's matrices"),
     file: z.string().describe("texts or token ids to score"),
     json: z.boolean().default(false).describe('print {"items": [{"ids", "logprobs"}]}'),
   }),
   async run(o, { print, signal }) {
-    const entries = readPrompts(o.file);
+    const entries = await readPrompts(o.file);
     const model = await loadModel(o);
     try {
-      const sequences = entries.map((entry) => {
-        if (typeof entry === "string" && !model.tokenizer)
+      const sequences = entries.map(({ prompt }) => {
+        if (typeof prompt === "string" && !model.tokenizer)
           throw new ConfigError(`${o.model}: has no tokenizer; give ids`);
-        return model.tokenizer ? promptIds(entry, model.tokenizer) : [...(entry as readonly number[])];
+        return model.tokenizer ? promptIds(prompt, model.tokenizer) : [...(prompt as readonly number[])];
       });
-      const scored = await model.generator.score(sequences, model.weights, { signal });
+      const scored = await model.generator.score(sequences, model.weights, {
+        signal,
+        names: entries.map((entry) => entry.name),
+      });
       if (o.json) {
         print(JSON.stringify({ items: scored.map(({ logprobs }, i) => ({ ids: sequences[i], logprobs })) }));
         return 0;

@@ -1,7 +1,7 @@
 import { startServer } from "@graft/server";
 import { basename, resolve } from "node:path";
 import { z } from "zod";
-import { defineCommand, UsageError } from "../command.ts";
+import { defineCommand, oneOf, UsageError } from "../command.ts";
 import { config } from "../config.ts";
 import { resolveModelFolder } from "../resolve-model.ts";
 import { tuning } from "../tuning.ts";
@@ -24,7 +24,7 @@ export default defineCommand({
     port: z.int().min(0).max(65535).default(8000).describe("0 takes any free port"),
     dataDir: z.string().optional().describe("folder of the database; default: the user's data folder"),
     apiKey: z.string().optional().describe("requests must carry it; default: GRAFT_API_KEY"),
-    dtype: z.enum(["auto", "f32", "f16", "bf16"]).default("auto").describe("storage of the base's matrices"),
+    dtype: oneOf(["auto", "f32", "f16", "bf16"]).default("auto").describe("storage of the base's matrices"),
     maxSequences: z.int().min(1).max(256).default(32).describe("requests that run at once"),
     json: z.boolean().default(false).describe("print the ready line as JSON"),
   }),

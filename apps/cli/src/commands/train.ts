@@ -1,11 +1,12 @@
-import { ConfigError, suggest, UnknownName } from "@graft/core/errors";
+import { promptTemplates } from "@graft/core/data";
+import { ConfigError } from "@graft/core/errors";
 import { loadBaseModel } from "@graft/core/models";
 import { loadTokenizer } from "@graft/core/text";
 import { adamwDefaults, schedules } from "@graft/core/train";
 import { methods } from "@graft/adapters";
 import { openCommandDevice } from "../device.ts";
 import { z } from "zod";
-import { defineCommand, UsageError } from "../command.ts";
+import { defineCommand, oneOf, UsageError } from "../command.ts";
 import { resolveModelFolder } from "../load-model.ts";
 import { lossPlot, trainingProgress } from "../train/progress.ts";
 import { trainRun } from "../train/run.ts";
@@ -14,19 +15,17 @@ const options = z.object({
   baseModel: z.string().describe("folder of the base model"),
   dataPath: z.string().describe("JSON or JSONL of instruction, input, output; .gz too"),
   outputDir: z.string().describe("where the adapter, checkpoints and metrics.jsonl go"),
-  adapterName: z
-    .string()
+  adapterName: oneOf(Object.keys(methods))
     .default("lora")
     .describe(`adapter method: ${Object.keys(methods).join(", ")}`),
   load8bit: z.boolean().default(false).describe("not there yet: use --dtype f16 or bf16"),
-  dtype: z.enum(["auto", "f32", "f16", "bf16"]).default("auto").describe("storage of the base's matrices"),
+  dtype: oneOf(["auto", "f32", "f16", "bf16"]).default("auto").describe("storage of the base's matrices"),
   batchSize: z.int().min(1).default(128).describe("rows per optimizer step"),
   microBatchSize: z.int().min(1).default(4).describe("rows that go through the model at once"),
   numEpochs: z.number().positive().default(3).describe("passes over the data"),
   maxSteps: z.int().min(1).optional().describe("end after so many optimizer steps"),
   learningRate: z.number().positive().default(3e-4).describe("peak learning rate"),
-  lrSchedulerType: z
-    .string()
+  lrSchedulerType: oneOf(Object.keys(schedules))
     .default("linear")
     .describe(`schedule: ${Object.keys(schedules).join(", ")}`),
   warmupSteps: z.int().min(0).default(100).describe("steps of rising rate"),
@@ -52,16 +51,17 @@ const options = z.object({
     .string()
     .default("true")
     .describe("how A and B start: true, false, gaussian, orthogonal, pissa, pissa_niter_[n], olora"),
-  bias: z.enum(["none", "all", "lora_only"]).default("none").describe("biases of the base to train"),
+  bias: oneOf(["none", "all", "lora_only"]).default("none").describe("biases of the base to train"),
   modulesToSave: z.array(z.string()).optional().describe("modules of the base to train whole"),
   trainOnInputs: z.boolean().default(true).describe("learn the prompt too; false masks it"),
   groupByLength: z.boolean().default(false).describe("rows of similar length share a batch"),
   packing: z.boolean().default(false).describe("several examples share a row; they do not see one another"),
-  lossReduction: z
-    .enum(["token", "micro"])
+  lossReduction: oneOf(["token", "micro"])
     .default("token")
     .describe("mean over all tokens of a step, or mean of micro-batch means (transformers before 4.46)"),
-  promptTemplate: z.string().default("paper").describe("paper (LLM-Adapters, byte for byte), alpaca, micro"),
+  promptTemplate: oneOf(Object.keys(promptTemplates))
+    .default("paper")
+    .describe(`${Object.keys(promptTemplates).join(", ")}; paper is LLM-Adapters' byte for byte`),
   maxRows: z.int().min(1).optional().describe("only the first rows of the data"),
   resumeFromCheckpoint: z.string().optional().describe("a checkpoint folder, or true for the newest"),
   seed: z.int().min(0).default(42).describe("of initialisation, order and dropout"),
@@ -85,8 +85,6 @@ export default defineCommand({
   options,
   async run(o, { print, log, signal }) {
     if (o.load8bit) throw new ConfigError("--load-8bit is not there yet; --dtype f16 or bf16 halves the base's memory");
-    if (!Object.hasOwn(methods, o.adapterName))
-      throw new UnknownName(`unknown adapter method "${o.adapterName}"${suggest(o.adapterName, Object.keys(methods))}`);
     if (o.microBatchSize > o.batchSize)
       throw new UsageError(`--micro-batch-size ${o.microBatchSize} is over --batch-size ${o.batchSize}`);
     if (o.wandbProject || o.wandbRunName) log(`W&B is not used; metrics are in ${o.outputDir}/metrics.jsonl`);

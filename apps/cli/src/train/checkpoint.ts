@@ -1,9 +1,10 @@
 /** Checkpoints of a training run: `checkpoint-STEP/` holds the adapter in PEFT's files, the optimizer's state and where the run is. */
-import { type Base, type LoadedAdapter, loadAdapter, writeAdapterFiles } from "@graft/adapters";
+import { type AdapterConfig, type Base, type LoadedAdapter, loadAdapter, writeAdapterFiles } from "@graft/adapters";
 import { ConfigError } from "@graft/core/errors";
 import {
   openSafetensors,
   readJson,
+  recoverFolder,
   type TensorData,
   toFloat32,
   writeFileAtomic,
@@ -13,6 +14,7 @@ import {
 import type { OptimizerState, Resume, TrainerState } from "@graft/core/train";
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 
 const stateSchema = z.object({
@@ -23,13 +25,23 @@ const stateSchema = z.object({
   bestStep: z.int().nullable(),
 });
 
+/** Folder inside a checkpoint with the adapter of the best validation so far, where that was an earlier step than the checkpoint's. */
+const BEST = "best";
+
+/** A run as its checkpoints see it. */
+export interface Saved {
+  readonly adapter: LoadedAdapter;
+  /** The best validated one, where it is another. */
+  readonly best: LoadedAdapter | undefined;
+  readonly state: TrainerState;
+  readonly optimizer: OptimizerState;
+}
+
 /** Writes a checkpoint, all of it or nothing. Returns its folder. */
 export async function saveCheckpoint(
   outputDir: string,
-  adapter: LoadedAdapter,
   base: Base,
-  state: TrainerState,
-  optimizer: OptimizerState,
+  { adapter, best, state, optimizer }: Saved,
 ): Promise<string> {
   const folder = join(outputDir, `checkpoint-${state.step}`);
   const tensors = new Map<string, TensorData>();
@@ -44,6 +56,7 @@ export async function saveCheckpoint(
   }
   await writeFolderAtomic(folder, async (temporary) => {
     await writeAdapterFiles(temporary, adapter, base);
+    if (best) await writeAdapterFiles(join(temporary, BEST), best, base);
     writeSafetensors(join(temporary, "optimizer.safetensors"), tensors);
     writeFileAtomic(join(temporary, "trainer_state.json"), [JSON.stringify(state, null, 2)]);
   });
@@ -51,9 +64,19 @@ export async function saveCheckpoint(
 }
 
 /** What a run needs to go on exactly where it was. Throws ConfigError or CheckpointError naming the file. */
-export function loadCheckpoint(folder: string, base: Base): { adapter: LoadedAdapter; resume: Resume } {
+export function loadCheckpoint(
+  folder: string,
+  base: Base,
+  config: AdapterConfig,
+): { adapter: LoadedAdapter; best: LoadedAdapter | undefined; resume: Resume } {
   const state = readJson(join(folder, "trainer_state.json"), stateSchema);
   const adapter = loadAdapter(folder, base);
+  checkSameAdapter(folder, adapter.config, config);
+  const best = existsSync(join(folder, BEST))
+    ? loadAdapter(join(folder, BEST), base)
+    : state.bestStep === state.step
+      ? adapter
+      : undefined;
   const file = openSafetensors(join(folder, "optimizer.safetensors"));
   try {
     const m = new Map<string, Float32Array>();
@@ -62,15 +85,29 @@ export function loadCheckpoint(folder: string, base: Base): { adapter: LoadedAda
       const target = name.startsWith("m/") ? m : v;
       target.set(name.slice(2), toFloat32(file.read(name), dtype, `${file.path}: ${name}`));
     }
-    return { adapter, resume: { state, optimizer: { m, v } } };
+    return { adapter, best, resume: { state, optimizer: { m, v } } };
   } finally {
     file.close();
+  }
+}
+
+/** A run goes on with the adapter it began: what the command line says of it must be the same. Where the base lies may change. */
+function checkSameAdapter(folder: string, saved: AdapterConfig, asked: AdapterConfig): void {
+  for (const [key, value] of Object.entries(asked)) {
+    if (key === "base_model_name_or_path" || isDeepStrictEqual(saved[key], value)) continue;
+    throw new ConfigError(
+      `${folder}: was trained with ${key} ${JSON.stringify(saved[key])}, now it is ${JSON.stringify(value)}; resume with the same, or start anew`,
+    );
   }
 }
 
 /** Steps of the checkpoints of a run, rising. */
 export function checkpointSteps(outputDir: string): number[] {
   if (!existsSync(outputDir)) return [];
+  for (const name of readdirSync(outputDir)) {
+    const cut = /^\.(checkpoint-\d+)\.previous$/.exec(name)?.[1];
+    if (cut !== undefined) recoverFolder(join(outputDir, cut));
+  }
   return readdirSync(outputDir)
     .flatMap((name) => {
       const step = /^checkpoint-(\d+)$/.exec(name)?.[1];
@@ -91,9 +128,14 @@ export function findCheckpoint(asked: string, outputDir: string): string {
   return join(outputDir, `checkpoint-${newest}`);
 }
 
-/** Removes all but the newest `limit` checkpoints; the best one stays. */
-export function pruneCheckpoints(outputDir: string, limit: number, bestStep: number | null): void {
-  const steps = checkpointSteps(outputDir).filter((step) => step !== bestStep);
+/** Removes all but the newest `limit` of a run's own checkpoints; the best one stays, and so do those of other runs in the same folder. */
+export function pruneCheckpoints(
+  outputDir: string,
+  own: ReadonlySet<number>,
+  limit: number,
+  bestStep: number | null,
+): void {
+  const steps = checkpointSteps(outputDir).filter((step) => own.has(step) && step !== bestStep);
   for (const step of steps.slice(0, Math.max(0, steps.length - limit)))
     rmSync(join(outputDir, `checkpoint-${step}`), { recursive: true, force: true });
 }

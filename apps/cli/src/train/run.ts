@@ -17,13 +17,15 @@ import {
   tokenizeRows,
 } from "@graft/core/data";
 import { DataError } from "@graft/core/errors";
+import { appendText, makeFolder, removePartials, trimJsonLines, writeFilesAtomic } from "@graft/core/io";
 import type { BaseModel } from "@graft/core/models";
 import { AdapterWeights } from "@graft/core/nn";
 import type { Tokenizer } from "@graft/core/text";
-import { totalSteps, train, type TrainerOptions, type TrainEvent } from "@graft/core/train";
-import { appendFileSync, mkdirSync, rmSync } from "node:fs";
+import { totalSteps, train, type TrainerOptions, TrainingDiverged, type TrainEvent } from "@graft/core/train";
+import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { findCheckpoint, loadCheckpoint, pruneCheckpoints, saveCheckpoint } from "./checkpoint.ts";
+import { z } from "zod";
+import { checkpointSteps, findCheckpoint, loadCheckpoint, pruneCheckpoints, saveCheckpoint } from "./checkpoint.ts";
 import type { Progress } from "./progress.ts";
 
 export interface TrainRunOptions extends Omit<TrainerOptions, "accumulation"> {
@@ -66,27 +68,45 @@ export async function trainRun(
   const { outputDir, seed } = options;
   const { progress, signal } = tools;
   const base = baseOf(model);
+  makeFolder(outputDir);
   const { training, validation } = await prepareData(model, tokenizer, options, progress);
   const checkpoint =
     options.resumeFromCheckpoint === undefined
       ? undefined
-      : loadCheckpoint(findCheckpoint(options.resumeFromCheckpoint, outputDir), base);
+      : loadCheckpoint(findCheckpoint(options.resumeFromCheckpoint, outputDir), base, options.adapterConfig);
   const adapter = checkpoint?.adapter ?? (await createAdapter(options.adapterConfig, base, seed));
   const weights = new AdapterWeights(model.device, adapter.bound, adapter.values, "adapter");
-  mkdirSync(outputDir, { recursive: true });
+  // Of a run that was killed while it wrote.
+  removePartials(outputDir);
+  const own = ownCheckpoints(outputDir, checkpoint?.resume.state.step, progress);
   const metrics = join(outputDir, "metrics.jsonl");
-  if (!checkpoint) rmSync(metrics, { force: true });
-  const record = (entry: object): void => appendFileSync(metrics, `${JSON.stringify(entry)}\n`);
-  const snapshot = async (): Promise<LoadedAdapter> => ({ ...adapter, values: await weights.read() });
+  let isRecording = false;
+  const record = (entry: object): void => {
+    // Not before there is something to record: a run that is refused leaves the file as it was.
+    if (!isRecording) startMetrics(metrics, checkpoint?.resume.state.step);
+    isRecording = true;
+    appendText(metrics, `${JSON.stringify(entry)}\n`);
+  };
+  const snapshot = async (): Promise<LoadedAdapter> => {
+    const values = await weights.read();
+    // An update can overflow after a loss that was still a number: such weights must not take the place of good ones.
+    for (const [key, numbers] of values) {
+      if (!numbers.every(Number.isFinite))
+        throw new TrainingDiverged(
+          `${key} has values that are no numbers after step ${steps}: training stopped; try a lower learning rate`,
+        );
+    }
+    return { ...adapter, values };
+  };
 
   const trainableParameters = adapter.bound.parameters
     .filter((p) => p.trainable)
     .reduce((sum, p) => sum + p.shape.reduce((a, b) => a * b, 1), 0);
   const losses: number[] = [];
   const evalLosses: { step: number; loss: number }[] = [];
-  let best: LoadedAdapter | undefined;
+  let best = checkpoint?.best;
   let reason: TrainResult["reason"] = "finished";
-  let steps = 0;
+  let steps = checkpoint?.resume.state.step ?? 0;
   let tokens = 0;
   let seconds = 0;
   const trainer: TrainerOptions = {
@@ -103,12 +123,18 @@ export async function trainRun(
     })) {
       await handle(event);
     }
+  } catch (error) {
+    if (!(error instanceof TrainingDiverged)) throw error;
+    const last = checkpointSteps(outputDir).findLast((step) => own.has(step));
+    const kept =
+      last === undefined ? "no checkpoint had been saved" : `${join(outputDir, `checkpoint-${last}`)} is kept`;
+    throw new TrainingDiverged(`${error.message}; ${kept}`, { cause: error });
   } finally {
     weights.destroy();
     progress.end();
   }
   const final = finishAdapter(best ?? adapter, base);
-  await writeAdapterFiles(outputDir, final, base);
+  await writeFilesAtomic(outputDir, (folder) => writeAdapterFiles(folder, final, base));
   return {
     adapter: final,
     losses,
@@ -118,6 +144,17 @@ export async function trainRun(
     reason,
     tokensPerSecond: seconds > 0 ? tokens / seconds : 0,
   };
+
+  async function save({ state, optimizer }: Extract<TrainEvent, { type: "save" | "end" }>): Promise<string> {
+    const folder = await saveCheckpoint(outputDir, base, {
+      adapter: await snapshot(),
+      best: state.bestStep === state.step ? undefined : best,
+      state,
+      optimizer: await optimizer(),
+    });
+    own.add(state.step);
+    return folder;
+  }
 
   async function handle(event: TrainEvent): Promise<void> {
     switch (event.type) {
@@ -138,13 +175,13 @@ export async function trainRun(
         if (event.isBest) best = await snapshot();
         return;
       case "save":
-        await saveCheckpoint(outputDir, await snapshot(), base, event.state, await event.optimizer());
-        pruneCheckpoints(outputDir, options.saveTotalLimit, event.state.bestStep);
+        await save(event);
+        pruneCheckpoints(outputDir, own, options.saveTotalLimit, event.state.bestStep);
         return;
       case "end":
         reason = event.reason;
         if (event.reason === "stopped") {
-          const folder = await saveCheckpoint(outputDir, await snapshot(), base, event.state, await event.optimizer());
+          const folder = await save(event);
           progress.note(`stopped at step ${event.state.step}; go on with --resume-from-checkpoint ${folder}`);
         }
         // The values before the weights are freed: what is saved if nothing was validated.
@@ -153,6 +190,26 @@ export async function trainRun(
       default:
         event satisfies never;
     }
+  }
+}
+
+/** Steps whose checkpoints in outputDir are of this run: those up to where it resumes. */
+function ownCheckpoints(outputDir: string, resumedStep: number | undefined, progress: Progress): Set<number> {
+  const steps = checkpointSteps(outputDir);
+  if (resumedStep === undefined && steps.length > 0) {
+    progress.note(
+      `${outputDir} has checkpoints of an earlier run, the newest is checkpoint-${steps.at(-1)}; they stay, --resume-from-checkpoint true goes on from there`,
+    );
+  }
+  return new Set(steps.filter((step) => resumedStep !== undefined && step <= resumedStep));
+}
+
+/** A fresh run begins its metrics anew; a resumed one keeps what was recorded up to its checkpoint, and does the rest again. */
+function startMetrics(path: string, resumedStep: number | undefined): void {
+  if (resumedStep === undefined) rmSync(path, { force: true });
+  else if (existsSync(path)) {
+    const line = z.object({ step: z.number() });
+    trimJsonLines(path, (value) => (line.safeParse(value).data?.step ?? Number.POSITIVE_INFINITY) <= resumedStep);
   }
 }
 

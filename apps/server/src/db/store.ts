@@ -3,9 +3,9 @@ import { Database } from "bun:sqlite";
 import { asc, eq } from "drizzle-orm";
 import { type BunSQLiteDatabase, drizzle } from "drizzle-orm/bun-sqlite";
 import { migrate } from "drizzle-orm/bun-sqlite/migrator";
-import { mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { UnknownName } from "@graft/core/errors";
+import { makeFolder } from "@graft/core/io";
 import { assertTransition } from "./job-state.ts";
 import { adapters, jobs, type JobState } from "./schema.ts";
 
@@ -18,7 +18,7 @@ export class Store {
 
   /** Opens or makes the file and brings it to the newest schema. ":memory:" keeps nothing. */
   constructor(path: string) {
-    if (path !== ":memory:") mkdirSync(dirname(path), { recursive: true });
+    if (path !== ":memory:") makeFolder(dirname(path));
     this.#sqlite = new Database(path, { create: true });
     // Readers do not wait for the writer; a commit is on disk before it is acknowledged.
     this.#sqlite.run("PRAGMA journal_mode = WAL");

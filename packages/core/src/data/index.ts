@@ -8,7 +8,8 @@ export { DEFAULT_PROMPT_TEMPLATE, findPromptTemplate, promptTemplates, trainingT
 export type { PromptTemplate, PromptTemplateName } from "./prompts.ts";
 export { createRandom, permutation } from "./random.ts";
 export type { Random } from "./random.ts";
-export { parseRows, readRows } from "./rows.ts";
+export type { JsonElement } from "./_json-elements.ts";
+export { parseRows, readJsonElements, readRows } from "./rows.ts";
 export type { ReadRowsOptions, Row } from "./rows.ts";
 export { lengthGroupedOrder, shuffledOrder, splitValidation } from "./sampler.ts";
 export { IGNORE, tokenizeRows } from "./tokenize.ts";

@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { gunzipSync } from "node:zlib";
 import { DataError } from "../errors/index.ts";
-import { jsonElements } from "./_json-elements.ts";
+import { type JsonElement, jsonElements } from "./_json-elements.ts";
 
 /** One problem: what is asked, and what a good response is. */
 export interface Row {
@@ -30,6 +30,15 @@ export async function readRows(path: string, options: ReadRowsOptions = {}): Pro
   return parseRows(await readText(path), path, options);
 }
 
+/**
+ * The values of a .json or .jsonl file, plain or gzipped, whatever they are, each with the line it starts on. Throws DataError as readRows does, but for the fields.
+ */
+export async function readJsonElements(path: string): Promise<JsonElement[]> {
+  const elements = [...jsonElements(await readText(path), path)];
+  if (elements.length === 0) throw new DataError(`${path}: the list is empty; it must hold at least one entry`);
+  return elements;
+}
+
 /** As readRows, for text in hand; `source` is what errors call it. */
 export function parseRows(text: string, source: string, options: ReadRowsOptions = {}): Row[] {
   const required = options.require ?? ["output"];
@@ -46,8 +55,14 @@ async function readText(path: string): Promise<string> {
   try {
     bytes = await readFile(path);
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new DataError(`${path}: cannot be read (${reason})`, { cause });
+    const { code, message } = cause as NodeJS.ErrnoException; // node:fs throws nothing else
+    const problem =
+      code === "ENOENT"
+        ? "no such file"
+        : code === "EISDIR"
+          ? "is a folder; give a .json or .jsonl file"
+          : `cannot be read (${message})`;
+    throw new DataError(`${path}: ${problem}`, { cause });
   }
   if (bytes[0] === 0x1f && bytes[1] === 0x8b) {
     try {

@@ -11,6 +11,8 @@ import { PageAllocator } from "./pages.ts";
 
 export interface IdsRequest extends GenerateOptions {
   readonly promptIds: readonly number[];
+  /** What errors call it; its number where it has none. */
+  readonly name?: string | undefined;
   /** Also gives the log-probability of each new token. */
   readonly logprobs?: boolean;
   /** Text ends generation: called with the new ids after each token; true stops. */
@@ -46,6 +48,9 @@ interface Running {
   cached: number;
 }
 
+/** Sequences that run at once where nobody says how many. */
+export const DEFAULT_MAX_SEQUENCES = 16;
+
 export class Generator {
   readonly model: BaseModel;
   #forward: PagedForward;
@@ -54,7 +59,7 @@ export class Generator {
   constructor(model: BaseModel, options: GeneratorOptions = {}) {
     this.model = model;
     const pageSize = options.pageSize ?? 16;
-    const maxSequences = options.maxSequences ?? 16;
+    const maxSequences = options.maxSequences ?? DEFAULT_MAX_SEQUENCES;
     const { kvHeads, headDim, layers, maxLength } = model.config;
     const pageBytes = 2 * 4 * layers * kvHeads * headDim * pageSize;
     const perBinding = Math.floor(
@@ -101,13 +106,15 @@ export class Generator {
       readonly signal?: AbortSignal | undefined;
       readonly onResult?: ((index: number) => void) | undefined;
       readonly from?: readonly number[];
+      /** What errors call the sequences. */
+      readonly names?: readonly string[];
     } = {},
   ): Promise<{ logprobs: number[]; isGreedy: boolean[] }[]> {
     const { vocabSize } = this.model.config;
     const results: { logprobs: number[]; isGreedy: boolean[] }[] = [];
     for (const [n, ids] of sequences.entries()) {
       options.signal?.throwIfAborted();
-      this.#check({ promptIds: ids, maxNewTokens: 0 }, n);
+      this.#check({ promptIds: ids, maxNewTokens: 0, name: options.names?.[n] }, n);
       const from = options.from?.[n] ?? 1;
       const pages: number[] = [];
       const result = { logprobs: [] as number[], isGreedy: [] as boolean[] };
@@ -160,25 +167,30 @@ export class Generator {
     return this.#forward.destroy();
   }
 
-  #check({ promptIds, maxNewTokens, numBeams, numReturnSequences, temperature }: IdsRequest, index: number): void {
+  #check(
+    { promptIds, maxNewTokens, numBeams, numReturnSequences, temperature, name: given }: IdsRequest,
+    index: number,
+  ): void {
+    const name = given ?? `prompt ${index}`;
     const { vocabSize, maxLength } = this.model.config;
-    if (promptIds.length === 0) throw new DataError(`prompt ${index} is empty`);
+    if (promptIds.length === 0) throw new DataError(`${name} is empty`);
     const bad = promptIds.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
-    if (bad !== undefined) throw new DataError(`prompt ${index} has the id ${bad}, the vocabulary has ${vocabSize}`);
+    if (bad !== undefined) throw new DataError(`${name} has the id ${bad}, the vocabulary has ${vocabSize}`);
     if (promptIds.length + maxNewTokens > maxLength) {
+      const room = maxLength - promptIds.length;
+      const asked = maxNewTokens > 0 ? ` and asks for ${maxNewTokens} more` : "";
       throw new DataError(
-        `prompt ${index} has ${promptIds.length} tokens and asks for ${maxNewTokens} more; the model holds ${maxLength}`,
+        `${name} has ${promptIds.length} tokens${asked}; the model holds ${maxLength}: shorten it${room > 0 ? `, or ask for at most ${room}` : ""}`,
       );
     }
-    const { pageSize, pages } = this.#forward.options;
-    if (Math.ceil((promptIds.length + maxNewTokens) / pageSize) * (numBeams ?? 1) > pages) {
-      throw new DataError(`prompt ${index} needs more than the ${pages} pages of the cache`);
-    }
-    const { maxSequences, maxRows } = this.#forward.options;
+    const { pageSize, pages, maxSequences, maxRows } = this.#forward.options;
     if ((numBeams ?? 1) > Math.min(maxSequences, maxRows))
       throw new ConfigError(
-        `num_beams ${numBeams} is over the ${Math.min(maxSequences, maxRows)} sequences that run at once`,
+        `num_beams ${numBeams} is over the ${Math.min(maxSequences, maxRows)} sequences that may run at once`,
       );
+    if (Math.ceil((promptIds.length + maxNewTokens) / pageSize) * (numBeams ?? 1) > pages) {
+      throw new DataError(`${name} needs more than the ${pages} pages of the cache`);
+    }
     if ((numBeams ?? 1) > 1 && temperature)
       throw new ConfigError("beam search and sampling exclude each other: set temperature to 0 or num_beams to 1");
     if ((numBeams ?? 1) > 1 && (numReturnSequences ?? 1) > numBeams!)

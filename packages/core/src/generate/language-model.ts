@@ -33,6 +33,8 @@ export interface GenerateRequest extends GenerateOptions {
   readonly prompt: string | readonly number[];
   /** "left": a prompt that leaves no room for maxNewTokens loses tokens at its beginning, as in lm-evaluation-harness; default: an error. */
   readonly truncation?: "left";
+  /** What errors call it; its number where it has none. */
+  readonly name?: string | undefined;
 }
 
 export type FinishReason = "stop" | "length" | "abort";

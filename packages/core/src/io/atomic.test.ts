@@ -12,7 +12,14 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { openAtomic, recoverFolder, removePartials, writeFileAtomic, writeFolderAtomic } from "./atomic.ts";
+import {
+  openAtomic,
+  recoverFolder,
+  removePartials,
+  writeFileAtomic,
+  writeFilesAtomic,
+  writeFolderAtomic,
+} from "./atomic.ts";
 
 const root = mkdtempSync(join(tmpdir(), "graft-atomic-"));
 let folder: string;
@@ -119,6 +126,36 @@ test("a folder whose filling fails is not replaced", async () => {
   await expect(failing).rejects.toThrow("the disk is full");
   expect(readdirSync(path)).toEqual(["old"]);
   expect(readdirSync(folder)).toEqual(["checkpoint"]);
+});
+
+test("files that belong together are replaced together or not at all, and others stay", async () => {
+  const write = (text: string, failure?: Error) =>
+    writeFilesAtomic(folder, (temporary) => {
+      writeFileAtomic(join(temporary, "a"), [text]);
+      if (failure) throw failure;
+      writeFileAtomic(join(temporary, "b"), [text]);
+    });
+  const read = (name: string) => readFileSync(join(folder, name), "utf8");
+  mkdirSync(join(folder, "other"));
+  await write("old");
+  await expect(write("new", noSpace)).rejects.toThrow(
+    `${folder} could not be written, what was there is unchanged: ENOSPC`,
+  );
+  expect([read("a"), read("b")]).toEqual(["old", "old"]);
+  await write("new");
+  expect([read("a"), read("b")]).toEqual(["new", "new"]);
+  expect(readdirSync(folder).toSorted()).toEqual(["a", "b", "other"]);
+});
+
+test("a disk error inside a temporary folder is told of the folder's own name", async () => {
+  const path = join(folder, "checkpoint");
+  const failing = writeFolderAtomic(path, (temporary) => {
+    const write = (): number => {
+      throw noSpace;
+    };
+    writeFileAtomic(join(temporary, "weights"), ["x"], { write });
+  });
+  await expect(failing).rejects.toThrow(`${path} could not be written, what was there is unchanged: ENOSPC: no space`);
 });
 
 test("a replacement cut in half by a crash is undone", () => {

@@ -114,10 +114,29 @@ export async function writeFolderAtomic(path: string, fill: (folder: string) => 
     }
   } catch (error) {
     fs.rmSync(temporary, { recursive: true, force: true });
-    throw isSystemError(error) ? diskError(path, error) : error;
+    throw diskErrorOf(path, error);
   }
   syncFolder(dirname(path));
   fs.rmSync(previous, { recursive: true, force: true });
+}
+
+/**
+ * Writes several files of a folder that belong together, leaving what else is there: `fill` writes them into a temporary folder inside, then each replaces its
+ * namesake. On any error of `fill` or a full disk all of them are as they were.
+ */
+export async function writeFilesAtomic(folder: string, fill: (folder: string) => Promise<void> | void): Promise<void> {
+  const temporary = temporaryName(join(folder, "files"));
+  try {
+    fs.mkdirSync(temporary, { recursive: true });
+    await fill(temporary);
+    syncTree(temporary);
+    for (const name of fs.readdirSync(temporary)) fs.renameSync(join(temporary, name), join(folder, name));
+  } catch (error) {
+    throw diskErrorOf(folder, error);
+  } finally {
+    fs.rmSync(temporary, { recursive: true, force: true });
+  }
+  syncFolder(folder);
 }
 
 /** Ends a replacement by `writeFolderAtomic` that a crash cut in half: with nothing at `path` the old folder comes back. Returns true if it did. */
@@ -151,11 +170,24 @@ function isSystemError(error: unknown): error is NodeJS.ErrnoException {
   return error instanceof Error && "code" in error && "syscall" in error;
 }
 
-function diskError(path: string, cause: unknown): Error {
+/** What the disk said, about the place that was to be replaced. */
+class DiskError extends Error {}
+
+function diskError(path: string, cause: unknown): DiskError {
   const said = cause instanceof Error ? cause.message : String(cause);
+  return new DiskError(`${path} could not be written, what was there is unchanged: ${said}${advice(cause)}`, { cause });
+}
+
+/** An error inside a temporary folder, told of the folder's own name: nobody knows the other. Anything but the disk's own errors is left as it is. */
+function diskErrorOf(path: string, error: unknown): unknown {
+  if (error instanceof DiskError) return diskError(path, error.cause);
+  return isSystemError(error) ? diskError(path, error) : error;
+}
+
+/** The end of a message about a write that failed: what to do where that is known. */
+export function advice(cause: unknown): string {
   const full = isSystemError(cause) && (cause.code === "ENOSPC" || cause.code === "EDQUOT");
-  const advice = full ? "; the disk is full: free some space and try again" : "";
-  return new Error(`${path} could not be written, what was there is unchanged: ${said}${advice}`, { cause });
+  return full ? "; the disk is full: free some space and try again" : "";
 }
 
 function exists(path: string): boolean {

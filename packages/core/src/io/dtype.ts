@@ -38,6 +38,14 @@ export function isFileDType(name: unknown): name is FileDType {
 /** In the order of the format's enum. */
 export const fileDTypes: readonly FileDType[] = Object.keys(DTYPE_BYTES).filter(isFileDType);
 
+/** Throws CheckpointError that begins with `where` if elements are no floating-point numbers: integers are codes of a quantization, which mean nothing by themselves. */
+export function checkWeightDType(dtype: FileDType, where: string): void {
+  if (/^B?F\d/.test(dtype)) return;
+  throw new CheckpointError(
+    `${where} is ${dtype}, weights are F32, F16, BF16 or F64; if the checkpoint is quantized, take the original`,
+  );
+}
+
 /**
  * Bytes of a dense tensor. Undefined if a size is no natural number, the product no exact integer, or sub-byte elements do not fill whole bytes (the format has no
  * padding inside a tensor).

@@ -1,8 +1,18 @@
-export * from "./atomic.ts";
+export {
+  type AtomicFile,
+  type AtomicOptions,
+  openAtomic,
+  recoverFolder,
+  removePartials,
+  writeFileAtomic,
+  writeFilesAtomic,
+  writeFolderAtomic,
+} from "./atomic.ts";
 export * from "./checkpoint.ts";
 export * from "./dtype.ts";
 export * from "./hub.ts";
 export * from "./json.ts";
+export * from "./output.ts";
 export * from "./safetensors.ts";
 export * from "./tensor-file.ts";
 export * from "./torch-pickle.ts";

@@ -1,6 +1,6 @@
 /** A frozen base on a device: its config and its weights, one copy for every adapter, training job and request. */
 import type { Device, DeviceBuffer } from "@graft/kernels";
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { CheckpointError, ConfigError } from "../errors/index.ts";
@@ -8,6 +8,7 @@ import { bytesOf, type DType, sizeOf, type Spec } from "../graph/graph.ts";
 import {
   type Checkpoint,
   type FileDType,
+  checkWeightDType,
   encodeBF16,
   encodeF16,
   openCheckpoint,
@@ -57,7 +58,15 @@ export function readModelConfig(folder: string): {
 } {
   if (!existsSync(folder))
     throw new CheckpointError(`${folder}: no such folder; give a folder with config.json, or a hub name`);
+  if (!statSync(folder).isDirectory())
+    throw new CheckpointError(`${folder}: is a file; a model is a folder with config.json`);
   const path = join(folder, "config.json");
+  if (!existsSync(path)) {
+    const what = existsSync(join(folder, "adapter_config.json"))
+      ? "is an adapter; give its base as the model, and this folder as the adapter"
+      : "is no model folder, it has no config.json";
+    throw new CheckpointError(`${folder}: ${what}`);
+  }
   const json = readJson(path, z.looseObject({ model_type: z.string() }));
   const definition = modelFor(json.model_type, path);
   const config = definition.parseConfig(json, path);
@@ -100,11 +109,12 @@ export function loadBaseModel(
     const unknown = checkpoint.names().filter((name) => !known.has(name) && !definition.isIgnored(config, name));
     if (unknown.length > 0) {
       throw new CheckpointError(
-        `${folder}: ${unknown.length} tensors do not belong to a ${definition.modelType} of this config, the first is ${unknown[0]}`,
+        `${folder}: ${unknown.length} tensors do not belong to a ${definition.modelType} of this config.json, the first is ${unknown[0]}; are both of the same model?`,
       );
     }
     for (const [i, { name, shape }] of parameters.entries()) {
       const info = checkpoint.info(name);
+      checkWeightDType(info.dtype, `${folder}: tensor ${name}`);
       if (`${info.shape}` !== `${shape}`) {
         throw new CheckpointError(`${folder}: tensor ${name} is [${info.shape}], config.json says [${shape}]`);
       }

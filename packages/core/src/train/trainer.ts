@@ -7,7 +7,7 @@ import type { AdamwOptions } from "./optimizer.ts";
 import { scheduleFor } from "./schedule.ts";
 import { type MicroBatch, type OptimizerState, TrainStep } from "./train-step.ts";
 
-/** The loss is no number any more: rates are too high, or the data is broken. What was saved before is untouched. */
+/** The loss is no number any more: rates are too high, or weights are damaged. What was saved before is untouched. */
 export class TrainingDiverged extends Error {
   override name = "TrainingDiverged";
 }
@@ -132,10 +132,10 @@ export async function* train(
         loss += await device.micro(toMicro(batch), { lossScale, isFirst: i === 0, seed: options.seed, step: mask });
       }
       const learningRate = options.learningRate * schedule(state.step);
-      if (!Number.isFinite(loss)) throw diverged(`the loss of step ${state.step + 1} is ${loss}`, learningRate);
+      if (!Number.isFinite(loss)) throw diverged(`the loss of step ${state.step + 1} is ${loss}`, learningRate, state);
       const gradNorm = await device.update(learningRate, state.step + 1);
       if (!Number.isFinite(gradNorm))
-        throw diverged(`the gradient norm of step ${state.step + 1} is ${gradNorm}`, learningRate);
+        throw diverged(`the gradient norm of step ${state.step + 1} is ${gradNorm}`, learningRate, state);
       state = { ...state, step: state.step + 1, next };
       const tokens = micros.reduce((sum, batch) => sum + batch.batch * batch.length, 0);
       const epoch = next.epoch + next.index / training.batchesPerEpoch;
@@ -159,6 +159,8 @@ export async function* train(
         (isLast || (options.evalSteps > 0 && state.step % options.evalSteps === 0))
       ) {
         const evalLoss = await evaluate(device, data.validation);
+        if (!Number.isFinite(evalLoss))
+          throw diverged(`the validation loss after step ${state.step} is ${evalLoss}`, learningRate, state);
         const isBest = state.bestEvalLoss === null || evalLoss < state.bestEvalLoss;
         if (isBest) state = { ...state, bestEvalLoss: evalLoss, bestStep: state.step };
         yield { type: "eval", step: state.step, loss: evalLoss, isBest };
@@ -172,10 +174,13 @@ export async function* train(
   }
 }
 
-function diverged(what: string, learningRate: number): TrainingDiverged {
-  return new TrainingDiverged(
-    `${what} at learning rate ${learningRate}: training stopped, the last checkpoint is kept; try a lower --learning-rate or more --warmup-steps`,
-  );
+function diverged(what: string, learningRate: number, { step }: TrainerState): TrainingDiverged {
+  // Before the first update nothing that was trained can be the cause.
+  const advice =
+    step === 0
+      ? "the base's weights are damaged, or too large for their dtype"
+      : "try a lower learning rate, or more steps of warm-up";
+  return new TrainingDiverged(`${what} at learning rate ${learningRate}: training stopped; ${advice}`);
 }
 
 /** Mean loss per supervised token, in nats. */
