@@ -1,5 +1,5 @@
 /** Loading what a command names: device, base, tokenizer, adapter. */
-import { baseOf, type LoadedAdapter, loadAdapter } from "@graft/adapters";
+import { adapterVersion, baseOf, type LoadedAdapter, loadAdapter } from "@graft/adapters";
 import { CheckpointError } from "@graft/core/errors";
 import { createLanguageModel, Generator, type LanguageModel } from "@graft/core/generate";
 import { type BaseModel, loadBaseModel, type WeightDType } from "@graft/core/models";
@@ -70,7 +70,11 @@ export async function loadLanguageModel(options: LoadOptions): Promise<LanguageM
     await loaded.close();
     throw new CheckpointError(`${options.model}: has neither tokenizer.json nor tokenizer.model`);
   }
-  const name = options.adapter === undefined ? options.model : `${options.model} + ${options.adapter}`;
+  // With its version: results of an adapter that was trained again are not those of its folder's name.
+  const name =
+    options.adapter === undefined
+      ? options.model
+      : `${options.model} + ${options.adapter} ${adapterVersion(options.adapter)}`;
   const model = createLanguageModel({
     name,
     generator: loaded.generator,

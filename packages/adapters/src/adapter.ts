@@ -15,6 +15,7 @@ import {
 } from "@graft/core/io";
 import { type BaseModel, readWeight, sitesOf } from "@graft/core/models";
 import { Random } from "@graft/core/random";
+import { createHash } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
@@ -100,13 +101,25 @@ export function loadAdapter(folder: string, base: Base): LoadedAdapter {
   }
 }
 
-/** PEFT's safetensors, or the pickle that older versions and the LLM-Adapters fork write. */
 function openAdapterFile(folder: string): TensorFile {
-  const safetensors = join(folder, "adapter_model.safetensors");
-  if (existsSync(safetensors)) return openSafetensors(safetensors);
-  const pickle = join(folder, "adapter_model.bin");
-  if (existsSync(pickle)) return openTorchPickle(pickle);
-  throw new CheckpointError(`${folder}: has neither adapter_model.safetensors nor adapter_model.bin`);
+  const path = weightsPath(folder);
+  return path.endsWith(".bin") ? openTorchPickle(path) : openSafetensors(path);
+}
+
+/** PEFT's safetensors, or the pickle that older versions and the LLM-Adapters fork write. */
+function weightsPath(folder: string): string {
+  const places = ["adapter_model.safetensors", "adapter_model.bin"].map((name) => join(folder, name));
+  const found = places.find((place) => existsSync(place));
+  if (found === undefined)
+    throw new CheckpointError(`${folder}: has neither adapter_model.safetensors nor adapter_model.bin`);
+  return found;
+}
+
+/** A hash of an adapter folder's config and weights: the same bytes are the same version. Throws CheckpointError if a file is missing. */
+export function adapterVersion(folder: string): string {
+  const hash = createHash("sha256");
+  for (const path of [join(folder, "adapter_config.json"), weightsPath(folder)]) hash.update(readFileSync(path));
+  return hash.digest("hex").slice(0, 16);
 }
 
 /** The adapter in the form that is for use: the same function without what only further training needs. For most that is the adapter itself. */

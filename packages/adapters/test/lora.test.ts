@@ -7,7 +7,7 @@ import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { writeTinyModel } from "../../core/test/tiny-model.ts";
-import { type AdapterConfig, baseOf, createAdapter, loadAdapter, saveAdapter } from "../src/index.ts";
+import { type AdapterConfig, adapterVersion, baseOf, createAdapter, loadAdapter, saveAdapter } from "../src/index.ts";
 
 let device: Device;
 let model: BaseModel;
@@ -154,4 +154,20 @@ test("DoRA that starts away from the base starts where LoRA would: its magnitude
   const [want, got] = [plain!.get(name)!, dora!.get(name)!];
   expect(want).not.toEqual(await baseOf(model).read(name));
   expect(Math.max(...want.map((x, i) => Math.abs(x - got[i]!)))).toBeLessThan(1e-6);
+});
+
+test("a version is that of the bytes: the same for a copy, another once a weight or the config changes, for pickles too", () => {
+  const write = (name: string, file: string, weights: string, text = "{}") => {
+    const path = join(folder, name);
+    mkdirSync(path);
+    writeFileSync(join(path, "adapter_config.json"), text);
+    writeFileSync(join(path, file), weights);
+    return adapterVersion(path);
+  };
+  const first = write("version-a", "adapter_model.safetensors", "weights");
+  expect(write("version-b", "adapter_model.safetensors", "weights")).toBe(first);
+  expect(write("version-c", "adapter_model.bin", "weights")).toBe(first);
+  expect(write("version-d", "adapter_model.safetensors", "Weights")).not.toBe(first);
+  expect(write("version-e", "adapter_model.safetensors", "weights", "{ }")).not.toBe(first);
+  expect(() => adapterVersion(folder)).toThrow("has neither adapter_model.safetensors nor adapter_model.bin");
 });

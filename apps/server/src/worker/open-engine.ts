@@ -1,13 +1,10 @@
 /** An engine on a device: base, tokenizer and a way to open adapters. */
-import { baseOf, loadAdapter } from "@graft/adapters";
+import { adapterVersion, baseOf, loadAdapter } from "@graft/adapters";
 import { createEngine, type Engine, type OpenedAdapter } from "@graft/core/engine";
 import { type BaseModel, loadBaseModel } from "@graft/core/models";
 import { AdapterWeights } from "@graft/core/nn";
 import { loadTokenizer } from "@graft/core/text";
 import type { Device } from "@graft/kernels";
-import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import type { EngineOptions } from "./protocol.ts";
 
 export interface OpenEngine {
@@ -40,10 +37,8 @@ function openAdapter(model: BaseModel, base: ReturnType<typeof baseOf>, path: st
   const loaded = loadAdapter(path, base);
   const weights = new AdapterWeights(model.device, loaded.bound, loaded.values, path);
   const bytes = loaded.bound.parameters.reduce((sum, p) => sum + 4 * p.shape.reduce((a, b) => a * b, 1), 0);
-  const hash = createHash("sha256");
-  for (const file of ["adapter_config.json", "adapter_model.safetensors"]) hash.update(readFileSync(join(path, file)));
   return {
-    info: { version: hash.digest("hex").slice(0, 16), path, method: loaded.bound.method, parameters: bytes / 4, bytes },
+    info: { version: adapterVersion(path), path, method: loaded.bound.method, parameters: bytes / 4, bytes },
     weights,
   };
 }
