@@ -79,7 +79,7 @@ export function readModelConfig(folder: string): {
 }
 
 /**
- * Loads a Hugging Face folder onto the device, one tensor after the other. Matrices keep or take `dtype`; vectors are f32.
+ * Loads a Hugging Face folder onto the device in pieces of a few MB: the host never holds a whole matrix. Matrices keep or take `dtype`; vectors are f32.
  * Throws CheckpointError naming a tensor that is missing, of the wrong shape, or not known.
  */
 export function loadBaseModel(
@@ -129,15 +129,27 @@ function upload(
 ): DeviceTensor {
   const { dtype: stored } = checkpoint.info(name);
   const dtype = deviceDType(stored, shape, wanted);
-  const bytes = checkpoint.read(name);
-  const data =
-    (stored === "F16" && dtype === "f16") || (stored === "BF16" && dtype === "bf16")
-      ? bytes
-      : encode(toFloat32(bytes, stored, `${checkpoint.path}: tensor ${name}`), dtype);
+  const isAsStored = (stored === "F16" && dtype === "f16") || (stored === "BF16" && dtype === "bf16");
   const buffer = device.createBuffer(bytesOf({ shape, dtype }), name);
-  device.write(buffer, data);
+  const elements = sizeOf(shape);
+  const [fileWidth, deviceWidth] = [checkpoint.bytesOf(name) / elements, dtype === "f32" ? 4 : 2];
+  try {
+    for (let begin = 0; begin < elements; begin += PIECE) {
+      const end = Math.min(elements, begin + PIECE);
+      const bytes = checkpoint.readRange(name, begin * fileWidth, end * fileWidth);
+      const where = `${checkpoint.path}: tensor ${name}`;
+      const data = isAsStored ? bytes : encode(toFloat32(bytes, stored, where), dtype);
+      device.write(buffer, data, begin * deviceWidth);
+    }
+  } catch (error) {
+    buffer.destroy();
+    throw error;
+  }
   return { shape, dtype, buffer };
 }
+
+/** Elements of a tensor that are on the host at once. */
+const PIECE = 2 ** 20;
 
 function deviceDType(stored: FileDType, shape: readonly number[], wanted: WeightDType): DType {
   // Norm weights and biases are small and enter sums directly.
