@@ -9,7 +9,7 @@ import type { Device } from "@graft/kernels";
 import { join } from "node:path";
 import { type Case, floats, integers } from "./case.ts";
 import type { Recorder } from "./report.ts";
-import { paddedBatch, runSequences, unpadded } from "./sequences.ts";
+import { paddedBatch, runSequences, trainingBatches, unpadded } from "./sequences.ts";
 import { toleranceOf } from "./tolerance.ts";
 
 export async function verifyAdapter(kase: Case, device: Device, recorder: Recorder): Promise<void> {
@@ -82,15 +82,7 @@ async function training(
     for (const [key, got] of await step.gradients())
       recorder.floats("grad", `grad/${key}`, got, floats(t, `grad/${key}`), toleranceOf(kase, "grad"));
     const losses: number[] = [];
-    const all = (name: string) => integers(inputs, `train.${name}`);
-    const { shape } = all("input_ids");
-    const size = shape[1]! * shape[2]!;
-    const at = (name: string, i: number) => all(name).data.slice(i * size, (i + 1) * size);
-    for (let i = 0; i < info.steps; i++) {
-      const micro = paddedBatch(shape.slice(1), at("input_ids", i), {
-        mask: at("attention_mask", i),
-        labels: at("labels", i),
-      });
+    for (const [i, micro] of trainingBatches(inputs).slice(0, info.steps).entries()) {
       losses.push(await step.micro(micro, { lossScale: 1 / micro.supervised, isFirst: true, seed: 0, step: i }));
       await step.update(info.lr, i + 1);
     }
