@@ -18,7 +18,7 @@ export async function verifyAdapter(kase: Case, device: Device, recorder: Record
   const inputs = openSafetensors(join(kase.baseFolder, "tensors.safetensors"));
   try {
     const base = baseOf(model);
-    const bound = bindAdapter(kase.info.adapter_config as AdapterConfig, base, kase.info.id);
+    const bound = bindAdapter(kase.info.adapter_config as AdapterConfig, base, kase.info.id, "file");
     const trainable = bound.parameters.reduce((sum, p) => sum + p.shape.reduce((a, b) => a * b, 1), 0);
     recorder.tokens("trainable count", "trainable_params", Int32Array.of(trainable), {
       data: Int32Array.of(kase.info.trainable_params as number),
@@ -52,7 +52,7 @@ export async function verifyAdapter(kase: Case, device: Device, recorder: Record
         real,
       );
       recorder.floats("loss", "final_loss", [end.loss], floats(t, "final_loss"), { atol: 2e-3, rtol: 0 });
-      const merged = typeof bound.merge === "function" ? await bound.merge(init) : undefined;
+      const merged = typeof bound.merge === "function" ? bound.merge(init) : undefined;
       if (merged && t.tensors.has("merged_logits")) await merging(kase, model, merged, batch, recorder, real);
     } finally {
       weights.destroy();
@@ -109,13 +109,14 @@ async function training(
 async function merging(
   kase: Case,
   model: BaseModel,
-  merged: ReadonlyMap<string, Float32Array>,
+  merged: ReadonlyMap<string, () => Promise<Float32Array>>,
   batch: ReturnType<typeof paddedBatch>,
   recorder: Recorder,
   real: (i: number) => boolean,
 ): Promise<void> {
   const { tensors: t } = kase;
-  for (const [name, values] of merged) {
+  for (const [name, compute] of merged) {
+    const values = await compute();
     if (t.tensors.has(`merged/${name}`))
       recorder.floats("merged", `merged/${name}`, values, floats(t, `merged/${name}`), toleranceOf(kase, "merged"));
     model.device.write(model.weights.get(name)!.buffer, values);

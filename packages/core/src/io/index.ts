@@ -1,3 +1,4 @@
+export { companionFiles } from "./_model-files.ts";
 export * from "./atomic.ts";
 export * from "./checkpoint.ts";
 export * from "./dtype.ts";

@@ -169,9 +169,31 @@ export async function readWeight(model: BaseModel, name: string): Promise<Float3
   const weight = model.weights.get(name);
   if (!weight) throw new ConfigError(`${model.path}: no weight ${name}`);
   const bytes = new Uint8Array(await model.device.read(weight.buffer, 0, bytesOf(weight)));
-  const stored = weight.dtype === "f16" ? "F16" : weight.dtype === "bf16" ? "BF16" : "F32";
   const used = weight.dtype === "f32" ? bytes : bytes.subarray(0, sizeOf(weight.shape) * 2);
-  return toFloat32(used, stored, name);
+  return toFloat32(used, fileDType(weight.dtype), name);
+}
+
+function fileDType(dtype: DType): FileDType {
+  return dtype === "f16" ? "F16" : dtype === "bf16" ? "BF16" : "F32";
+}
+
+/**
+ * Puts other values in place of a weight, rounded to its storage. Throws ConfigError for a name that is not there, another number of values, or a value that is
+ * no finite number of that storage; the weight is then as it was.
+ */
+export function writeWeight(model: BaseModel, name: string, values: Float32Array): void {
+  const weight = model.weights.get(name);
+  if (!weight) throw new ConfigError(`${model.path}: no weight ${name}`);
+  const where = `${model.path}: ${name}`;
+  if (values.length !== sizeOf(weight.shape))
+    throw new ConfigError(`${where}: [${weight.shape}] cannot take ${values.length} values`);
+  const packed = encode(values, weight.dtype);
+  const { dtype } = weight;
+  const stored =
+    packed instanceof Float32Array ? packed : toFloat32(new Uint8Array(packed.buffer), fileDType(dtype), where);
+  const bad = stored.findIndex((x) => !Number.isFinite(x));
+  if (bad >= 0) throw new ConfigError(`${where}: value ${bad} is ${values[bad]}, which ${dtype} does not hold`);
+  model.device.write(weight.buffer, packed);
 }
 
 /** What a trace needs of a loaded base. */
