@@ -106,9 +106,9 @@ export class Generator {
   ): Promise<{ logprobs: number[]; isGreedy: boolean[] }[]> {
     const { vocabSize } = this.model.config;
     const results: { logprobs: number[]; isGreedy: boolean[] }[] = [];
+    for (const [n, ids] of sequences.entries()) this.#check({ promptIds: ids, maxNewTokens: 0 }, n);
     for (const [n, ids] of sequences.entries()) {
       options.signal?.throwIfAborted();
-      this.#check({ promptIds: ids, maxNewTokens: 0 }, n);
       const from = options.from?.[n] ?? 1;
       const pages: number[] = [];
       const result = { logprobs: [] as number[], isGreedy: [] as boolean[] };
