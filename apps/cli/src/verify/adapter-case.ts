@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { type Case, floats, integers } from "./case.ts";
 import type { Recorder } from "./report.ts";
 import { paddedBatch, runSequences, trainingBatches, unpadded } from "./sequences.ts";
+import { recordFinalWeights } from "./final-weights.ts";
 import { toleranceOf } from "./tolerance.ts";
 
 export async function verifyAdapter(kase: Case, device: Device, recorder: Recorder): Promise<void> {
@@ -93,14 +94,7 @@ async function training(
       floats(t, "train_losses"),
       toleranceOf(kase, "train_losses"),
     );
-    for (const [key, got] of await weights.read())
-      recorder.floats(
-        "final_weights",
-        `final/${key}`,
-        got,
-        floats(t, `final/${key}`),
-        toleranceOf(kase, "final_weights"),
-      );
+    await recordFinalWeights(kase, weights, recorder);
   } finally {
     step.destroy();
   }

@@ -19,6 +19,7 @@ import type { Device } from "@graft/kernels";
 import { type Case, floats, integers } from "./case.ts";
 import type { Recorder } from "./report.ts";
 import { trainingBatches } from "./sequences.ts";
+import { recordFinalWeights } from "./final-weights.ts";
 import { toleranceOf } from "./tolerance.ts";
 
 interface Loop {
@@ -80,14 +81,7 @@ export async function verifyTraining(kase: Case, device: Device, recorder: Recor
         { data: steps.map((s) => s.grad_norm_before_clip), shape: [steps.length] },
         toleranceOf(kase, "grad_norm"),
       );
-      for (const [key, got] of await weights.read())
-        recorder.floats(
-          "final_weights",
-          `final/${key}`,
-          got,
-          floats(t, `final/${key}`),
-          toleranceOf(kase, "final_weights"),
-        );
+      await recordFinalWeights(kase, weights, recorder);
     } finally {
       step.destroy();
       weights.destroy();
