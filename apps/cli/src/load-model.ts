@@ -8,6 +8,7 @@ import { loadTokenizer, type Tokenizer } from "@graft/core/text";
 import type { Device } from "@graft/kernels";
 import { openCommandDevice } from "./device.ts";
 import { existsSync } from "node:fs";
+import { counter } from "./progress.ts";
 import { resolveModelFolder } from "./resolve-model.ts";
 
 export { resolveModelFolder } from "./resolve-model.ts";
@@ -35,7 +36,8 @@ export async function loadModel({ model, adapter, dtype, maxSequences }: LoadOpt
   const folder = await resolveModelFolder(model);
   const device = await openCommandDevice();
   try {
-    const base = loadBaseModel(device, folder, { dtype: dtype ?? "auto" });
+    const onTensor = counter("loading: tensor", (line) => process.stderr.write(`${line}\n`), { isPassing: true });
+    const base = loadBaseModel(device, folder, { dtype: dtype ?? "auto", onTensor });
     const loaded = adapter === undefined ? undefined : loadAdapter(adapter, baseOf(base));
     const weights = loaded && new AdapterWeights(device, loaded.bound, loaded.values, adapter!);
     const generator = new Generator(base, maxSequences === undefined ? {} : { maxSequences });

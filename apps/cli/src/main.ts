@@ -18,6 +18,10 @@ export const commands: Readonly<
   generate: { summary: "continue prompts", load: () => load(import("./commands/generate.ts")) },
   score: { summary: "log-likelihood of each token of given texts", load: () => load(import("./commands/score.ts")) },
   eval: { summary: "measure a base or an adapter on tasks", load: () => load(import("./commands/eval.ts")) },
+  merge: {
+    summary: "fold an adapter into its base and write a model folder",
+    load: () => load(import("./commands/merge.ts")),
+  },
   serve: {
     summary: "serve a base and its adapters over HTTP, OpenAI-compatible",
     load: () => load(import("./commands/serve.ts")),

@@ -4,6 +4,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openSafetensors } from "@graft/core/io";
+import { floats } from "../src/verify/case.ts";
 import { verifyCases } from "../src/verify/verify.ts";
 import { shared } from "./shared.ts";
 
@@ -37,6 +38,28 @@ for (const path of [
 ]) {
   test(`${path} equals the reference`, async () => {
     expect(await failures(join(golden, path))).toEqual([]);
+  });
+}
+
+/** Names in a case's tensors that are inputs of it, not results. */
+const inputs = /(^|\.)(input_ids|attention_mask|labels|position_ids|scores)$|^(init|saved)\//;
+
+for (const path of ["base/llama-gqa", "adapters/llama-gqa/peft-lora-default", "scheduler", "logits_processors"]) {
+  test(`${path}: --dump-dir writes every result under the case's own name and shape, near the case's values`, async () => {
+    const folder = mkdtempSync(join(tmpdir(), "dump-"));
+    for await (const _ of verifyCases([join(golden, path)], device, { dumpDir: folder }));
+    const want = openSafetensors(join(golden, path, "tensors.safetensors"));
+    const got = openSafetensors(join(folder, `${path}.safetensors`));
+    const results = [...want.tensors.keys()].filter((name) => !inputs.test(name));
+    expect(results.length).toBeGreaterThan(5);
+    expect([...got.tensors.keys()]).toEqual(expect.arrayContaining(results));
+    for (const name of results) expect(got.info(name).shape).toEqual(want.info(name).shape);
+    // Double precision where the case asks for more digits than f32 has.
+    if (path === "scheduler")
+      for (const name of results)
+        for (const [i, x] of floats(got, name).data.entries())
+          expect(Math.abs(x - floats(want, name).data[i]!)).toBeLessThan(1e-15);
+    rmSync(folder, { recursive: true });
   });
 }
 

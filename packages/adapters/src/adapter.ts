@@ -2,6 +2,9 @@
 import { CheckpointError, ConfigError } from "@graft/core/errors";
 import {
   checkWeightDType,
+  type FileDType,
+  fromFloat32,
+  isFloatDType,
   parseWith,
   readJson,
   openSafetensors,
@@ -13,13 +16,12 @@ import {
   writeFolderAtomic,
   writeSafetensors,
 } from "@graft/core/io";
-import { type BaseModel, readWeight, sitesOf } from "@graft/core/models";
 import { Random } from "@graft/core/random";
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import type { Base, BoundMethod } from "./method.ts";
+import type { Base, BoundMethod, ConfigOrigin } from "./method.ts";
 import { methodByPeftType } from "./registry.ts";
 
 const configSchema = z.looseObject({ peft_type: z.string() });
@@ -32,24 +34,24 @@ export interface LoadedAdapter {
   readonly configText?: string | undefined;
   readonly bound: BoundMethod;
   readonly values: Map<string, Float32Array>;
+  /** How the file it was read from keeps each of its tensors: so it is written back. */
+  readonly stored?: ReadonlyMap<string, StoredAs> | undefined;
 }
 
-/** The view of a base that methods bind to. */
-export function baseOf(model: BaseModel): Base {
-  const { definition, config } = model;
-  const shapes = new Map(definition.parameters(config).map((p) => [p.name, p.shape]));
-  return {
-    sites: sitesOf({ definition, config }),
-    modelType: definition.modelType,
-    shapeOf: (name) => shapes.get(name),
-    read: (name) => readWeight(model, name),
-  };
+interface StoredAs {
+  readonly name: string;
+  readonly dtype: FileDType;
 }
 
 /** Checks a config and binds it to a base. Throws ConfigError or UnknownName beginning with `where`. */
-export function bindAdapter(config: AdapterConfig, base: Base, where: string): BoundMethod {
+export function bindAdapter(
+  config: AdapterConfig,
+  base: Base,
+  where: string,
+  origin: ConfigOrigin = "new",
+): BoundMethod {
   const method = methodByPeftType(config.peft_type, where);
-  return method.bind(parseWith(method.config, config, where), base, where);
+  return method.bind(parseWith(method.config, config, where), base, where, origin);
 }
 
 /** A fresh adapter with seeded initial values. */
@@ -72,30 +74,38 @@ export function loadAdapter(folder: string, base: Base): LoadedAdapter {
   if (!existsSync(configPath))
     throw new CheckpointError(`${folder}: is no adapter folder, it has no adapter_config.json`);
   const config = readJson(configPath, configSchema);
-  const bound = bindAdapter(config, base, configPath);
+  const bound = bindAdapter(config, base, configPath, "file");
   const file = openAdapterFile(folder);
   const { path } = file;
   try {
     const values = new Map<string, Float32Array>();
+    const stored = new Map<string, StoredAs>();
     for (const { key, shape } of bound.parameters) {
-      const info = file.tensors.get(key);
+      const alias = bound.aliases?.get(key);
+      const name = alias !== undefined && !file.tensors.has(key) ? alias : key;
+      const info = file.tensors.get(name);
       if (!info)
         throw new CheckpointError(
           `${path}: has no tensor ${key}, which ${config.peft_type} with this config needs on this base${bound.missing ?? "; is the adapter for another base?"}`,
         );
       if (`${info.shape}` !== `${shape}`) {
         throw new CheckpointError(
-          `${path}: tensor ${key} is [${info.shape}], this base needs [${shape}]; is the adapter for another base?`,
+          `${path}: tensor ${name} is [${info.shape}], this base needs [${shape}]; is the adapter for another base?`,
         );
       }
-      checkWeightDType(info.dtype, `${path}: tensor ${key}`);
-      values.set(key, toFloat32(file.read(key), info.dtype, `${path}: tensor ${key}`));
+      checkWeightDType(info.dtype, `${path}: tensor ${name}`);
+      values.set(key, toFloat32(file.read(name), info.dtype, `${path}: tensor ${name}`));
+      stored.set(key, { name, dtype: info.dtype });
     }
-    const known = new Set([...bound.parameters.map((p) => p.key), ...bound.savedBase.map((s) => s.key)]);
+    for (const { key } of bound.savedBase) {
+      const info = file.tensors.get(key);
+      if (info) stored.set(key, { name: key, dtype: info.dtype });
+    }
+    const known = new Set([...stored.values()].map(({ name }) => name));
     const unknown = [...file.tensors.keys()].find((name) => !known.has(name));
     if (unknown !== undefined)
       throw new CheckpointError(`${path}: tensor ${unknown} does not belong to this adapter_config.json on this base`);
-    return { config, configText: readFileSync(configPath, "utf8"), bound, values };
+    return { config, configText: readFileSync(configPath, "utf8"), bound, values, stored };
   } finally {
     file.close();
   }
@@ -139,11 +149,9 @@ export async function saveAdapter(folder: string, adapter: LoadedAdapter, base: 
 export async function writeAdapterFiles(folder: string, adapter: LoadedAdapter, base: Base): Promise<void> {
   const tensors = new Map<string, TensorData>();
   const put = (key: string, shape: readonly number[], values: Float32Array): void => {
-    tensors.set(key, {
-      dtype: "F32",
-      shape,
-      bytes: new Uint8Array(values.buffer, values.byteOffset, values.byteLength),
-    });
+    const as = adapter.stored?.get(key);
+    const dtype = as && isFloatDType(as.dtype) ? as.dtype : "F32";
+    tensors.set(as?.name ?? key, { dtype, shape, bytes: fromFloat32(values, dtype) });
   };
   for (const { key, shape } of adapter.bound.parameters) {
     const values = adapter.values.get(key);
@@ -151,7 +159,7 @@ export async function writeAdapterFiles(folder: string, adapter: LoadedAdapter, 
     put(key, shape, values);
   }
   for (const { key, parameter } of adapter.bound.savedBase)
-    put(key, base.shapeOf(parameter)!, await base.read(parameter));
+    if (!adapter.stored || adapter.stored.has(key)) put(key, base.shapeOf(parameter)!, await base.read(parameter));
   writeSafetensors(join(folder, "adapter_model.safetensors"), tensors, { format: "pt" });
   writeFileAtomic(join(folder, "adapter_config.json"), [adapter.configText ?? sortedJson(adapter.config)]);
 }

@@ -1,4 +1,6 @@
 export * from "./adapter.ts";
+export { baseOf } from "./base.ts";
+export * from "./merge.ts";
 export type { Base, BoundMethod, Method } from "./method.ts";
 export { lora, type LoraConfig } from "./methods/lora.ts";
 export { type MethodName, methods } from "./registry.ts";

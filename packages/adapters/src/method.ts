@@ -3,15 +3,19 @@ import type { Random } from "@graft/core/random";
 import type { Adapter, Site } from "@graft/core/nn";
 import type { z } from "zod";
 
-/** What a method may know of the base it attaches to. */
+/** What a method may know of the base it attaches to. Parameters are named by module and part; tied modules each have theirs. */
 export interface Base {
   readonly sites: readonly Site[];
   readonly modelType: string;
+  readonly parameters: readonly string[];
   /** Shape of a base parameter; undefined if there is none of that name. */
   shapeOf(name: string): readonly number[] | undefined;
   /** Base weights on the host, for initialisation and merging. */
   read(name: string): Promise<Float32Array>;
 }
+
+/** Where a config comes from: in a new one every target must be there; a file may, as in PEFT, name modules that other models have. */
+export type ConfigOrigin = "new" | "file";
 
 export interface Method<C = unknown> {
   /** Graft's name, as in `--adapter-name`. */
@@ -21,15 +25,15 @@ export interface Method<C = unknown> {
   /** Config fields with PEFT's names and defaults. Unknown fields are kept. */
   readonly config: z.ZodType<C>;
   /** Binds a config to a base. Throws UnknownName or ConfigError, beginning with `where`. */
-  bind(config: C, base: Base, where: string): BoundMethod;
+  bind(config: C, base: Base, where: string, origin: ConfigOrigin): BoundMethod;
 }
 
 export interface BoundMethod extends Adapter {
   /** Fresh values of every parameter. */
   initialise(random: Random): Promise<Map<string, Float32Array>>;
-  /** Base weights with the adapter folded in, by checkpoint name. Undefined where the method cannot be merged, with the reason. */
+  /** The base parameters that merging changes, each computed when asked for: one at a time is in memory. Or why the method cannot be merged. */
   readonly merge:
-    | ((values: ReadonlyMap<string, Float32Array>) => Promise<Map<string, Float32Array>>)
+    | ((values: ReadonlyMap<string, Float32Array>) => ReadonlyMap<string, () => Promise<Float32Array>>)
     | { readonly impossible: string };
   /**
    * The same function as an adapter that other programs read: config fields that change, and values. Undefined where that is the adapter as it is.
@@ -41,7 +45,9 @@ export interface BoundMethod extends Adapter {
   };
   /** What to do about a file that lacks one of the parameters: the end of the message. */
   readonly missing?: string;
-  /** Tensors the reference saves beside the parameters (PEFT saves the embedding under a LoRA on it). */
+  /** Other keys under which files of other versions keep a parameter. */
+  readonly aliases?: ReadonlyMap<string, string>;
+  /** Tensors of the base that PEFT saves beside the parameters (an embedding or output layer under a LoRA); a file may lack them. */
   readonly savedBase: readonly { readonly key: string; readonly parameter: string }[];
 }
 

@@ -8,6 +8,10 @@ export interface TargetRules {
   readonly excludeModules?: readonly string[] | string | undefined;
   readonly layersToTransform?: readonly number[] | undefined;
   readonly layersPattern?: readonly string[] | undefined;
+  /** Modules that are trained whole (modules_to_save): never targets. */
+  readonly savedModules?: readonly string[] | undefined;
+  /** A name that is no module of this model is skipped if others select something; otherwise it is an error. */
+  readonly skipUnknown?: boolean;
   /** The fork matches the end of the path without a dot before it. */
   readonly looseSuffix?: boolean;
 }
@@ -18,15 +22,26 @@ export interface TargetRules {
  */
 export function selectSites(sites: readonly Site[], rules: TargetRules, where: string): Site[] {
   const { targetModules } = rules;
-  const all = targetModules === "all-linear";
+  const isList = typeof targetModules !== "string";
+  for (const field of ["layersToTransform", "layersPattern"] as const) {
+    if (rules[field] === undefined || isList) continue;
+    const name = field === "layersToTransform" ? "layers_to_transform" : "layers_pattern";
+    throw new ConfigError(`${where}: ${name} goes with target_modules as a list of names, not with a text`);
+  }
+  if (rules.layersPattern !== undefined && rules.layersToTransform === undefined)
+    throw new ConfigError(`${where}: layers_pattern needs layers_to_transform`);
+  const all = !isList && targetModules.toLowerCase() === "all-linear";
   const matches = matcher(targetModules, rules.looseSuffix ?? false, where);
   const excluded = rules.excludeModules === undefined ? () => false : matcher(rules.excludeModules, false, where);
+  const saved = (rules.savedModules ?? []).map((name) => compile(`^(?:.*\\.)?(?:${name})(?:$|\\.)`, where));
   const selected = sites.filter((site) => {
-    if (excluded(site.name) || !inLayers(site, rules)) return false;
-    return all ? site.kind === "linear" && !site.isHead : matches(site.name);
+    if (excluded(site.name) || saved.some((pattern) => pattern.test(site.name))) return false;
+    if (all) return site.kind === "linear" && !site.isHead;
+    // Whole paths are taken whatever their layer.
+    return matches(site.name) && ((isList && targetModules.includes(site.name)) || inLayers(site, rules, where));
   });
-  if (Array.isArray(targetModules)) {
-    for (const name of targetModules as readonly string[]) {
+  if (isList && (!rules.skipUnknown || selected.length === 0)) {
+    for (const name of targetModules) {
       const one = matcher([name], rules.looseSuffix ?? false, where);
       if (sites.some((site) => one(site.name))) continue;
       const ends = new Set(sites.map((site) => site.name.split(".").at(-1)!));
@@ -47,13 +62,13 @@ function matcher(rule: readonly string[] | string, loose: boolean, where: string
   return (name) => rule.some((end) => name === end || name.endsWith(loose ? end : `.${end}`));
 }
 
-/** layers_to_transform keeps sites whose path has one of those indexes after the layer list's name (any dotted number if no pattern is given). */
-function inLayers(site: Site, { layersToTransform, layersPattern }: TargetRules): boolean {
+/** layers_to_transform keeps sites with one of those indexes after the layer list's name: the first dotted number if no pattern is given. */
+function inLayers(site: Site, { layersToTransform, layersPattern }: TargetRules, where: string): boolean {
   if (!layersToTransform || layersToTransform.length === 0) return true;
   const patterns =
     layersPattern && layersPattern.length > 0
-      ? layersPattern.map((p) => new RegExp(`.*\\.${p}\\.(\\d+)\\.`))
-      : [/.*\.[^.]*\.(\d+)\./];
+      ? layersPattern.map((p) => compile(`^(?:.*?\\.)?(?:${p})\\.(\\d+)\\.`, where))
+      : [/^.*?\.[^.]*\.(\d+)\./];
   const index = patterns.map((p) => p.exec(site.name)?.[1]).find((found) => found !== undefined);
   return index !== undefined && layersToTransform.includes(Number(index));
 }

@@ -53,6 +53,7 @@ function sineBase(rows: number, columns: number, fanInFanOut = false): Base {
   const site: LinearSite = {
     kind: "linear",
     name: "layer",
+    weight: "layer.weight",
     inDim: columns,
     outDim: rows,
     fanInFanOut,
@@ -69,6 +70,7 @@ function sineBase(rows: number, columns: number, fanInFanOut = false): Base {
   return {
     sites: [site],
     modelType: "sine",
+    parameters: ["layer.weight"],
     shapeOf: (name) => (name === "layer.weight" ? shape : undefined),
     read: async () => weight,
   };
@@ -168,7 +170,7 @@ describe.each([
     if (typeof merge !== "function") throw new Error("LoRA merges");
     const rest = loadBaseModel(device, join(folder, "base"));
     try {
-      for (const [name, x] of await merge(withoutStart)) device.write(rest.weights.get(name)!.buffer, x);
+      for (const [name, compute] of merge(withoutStart)) device.write(rest.weights.get(name)!.buffer, await compute());
       const plain = { ...config("true", changes), init_lora_weights: true };
       const bound = bindAdapter(plain, base, "test");
       const values = new Map(bound.parameters.map((p) => [p.key, adapter.values.get(p.key)!]));

@@ -7,7 +7,15 @@ import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { writeTinyModel } from "../../core/test/tiny-model.ts";
-import { type AdapterConfig, adapterVersion, baseOf, createAdapter, loadAdapter, saveAdapter } from "../src/index.ts";
+import {
+  type AdapterConfig,
+  adapterVersion,
+  baseOf,
+  createAdapter,
+  loadAdapter,
+  mergeAdapter,
+  saveAdapter,
+} from "../src/index.ts";
 
 let device: Device;
 let model: BaseModel;
@@ -51,6 +59,10 @@ const variants: Record<string, object> = {
     alpha_pattern: { "layers.1.self_attn.q_proj": 3 },
     layers_to_transform: [1],
   },
+  "with every norm saved whole": { modules_to_save: ["norm"] },
+  "with a whole block saved": { target_modules: "all-linear", modules_to_save: ["layers.1.mlp"] },
+  "on the output layer": { target_modules: ["lm_head", "v_proj"] },
+  "by a regular expression": { target_modules: String.raw`.*\.layers\.[1-9]\..*(q|up)_proj` },
   orthogonal: { init_lora_weights: "orthogonal" },
   pissa: { init_lora_weights: "pissa", target_modules: "all-linear" },
   "pissa_niter_2 with patterns": {
@@ -86,13 +98,11 @@ for (const [name, changes] of Object.entries(variants)) {
     const applied = await logits(model, changed);
     changed.destroy();
     expect(Math.max(...applied.map((x, i) => Math.abs(x - plain[i]!)))).toBeGreaterThan(1e-2);
-    const merge = adapter.bound.merge;
-    if (typeof merge !== "function") throw new Error("LoRA merges");
-    const merged = loadBaseModel(device, join(folder, "base"));
-    for (const [key, values] of await merge(adapter.values)) device.write(merged.weights.get(key)!.buffer, values);
-    const folded = await logits(merged);
-    merged.destroy();
+    const merged = await mergeAdapter(model, adapter);
+    const folded = await logits(model);
     for (const [i, x] of applied.entries()) expect(Math.abs(folded[i]! - x)).toBeLessThan(1e-3);
+    merged.unmerge();
+    expect(await logits(model)).toEqual(plain);
 
     const [first, second] = [join(folder, name, "a"), join(folder, name, "b")];
     await saveAdapter(first, adapter, base);
@@ -141,17 +151,17 @@ test("an adapter for another base names the site that does not fit", async () =>
 
 test("DoRA that starts away from the base starts where LoRA would: its magnitudes are those of the changed weight", async () => {
   const changes = { init_lora_weights: false };
+  const name = "model.layers.0.self_attn.q_proj.weight";
   const adapters = await Promise.all(
     [false, true].map((use_dora) => createAdapter(config({ ...changes, use_dora }), baseOf(model), 7)),
   );
   const [plain, dora] = await Promise.all(
     adapters.map(async ({ bound, values }) => {
       if (typeof bound.merge !== "function") throw new Error("LoRA merges");
-      return bound.merge(values);
+      return bound.merge(values).get(name)!();
     }),
   );
-  const name = "model.layers.0.self_attn.q_proj.weight";
-  const [want, got] = [plain!.get(name)!, dora!.get(name)!];
+  const [want, got] = [plain!, dora!];
   expect(want).not.toEqual(await baseOf(model).read(name));
   expect(Math.max(...want.map((x, i) => Math.abs(x - got[i]!)))).toBeLessThan(1e-6);
 });

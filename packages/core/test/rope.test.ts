@@ -28,6 +28,18 @@ test("linear scaling stretches every angle by the factor", () => {
   for (const [i, f] of plain(16).entries()) expect(scaled[i]!).toBeCloseTo(f / 4, 15);
 });
 
+test("linear scaling makes room for longer sequences, dynamic scaling does not", () => {
+  const maxLength = (rope_scaling: object) => llama.parseConfig({ ...tinyConfig, rope_scaling }, "c").maxLength;
+  expect(maxLength({ type: "linear", factor: 2.5 })).toBe(320);
+  expect(maxLength({ type: "dynamic", factor: 2 })).toBe(128);
+});
+
+test("dynamic scaling starts from max_position_embeddings, as transformers' does", () => {
+  const scaling = { rope_type: "dynamic", factor: 2, original_max_position_embeddings: 32 };
+  for (const config of [{ rope_scaling: scaling }, { rope_parameters: { ...scaling, rope_theta: 10_000 } }])
+    for (const [i, f] of inverseFrequencies(of(config), 16, 64).entries()) expect(f).toBeCloseTo(plain(16)[i]!, 14);
+});
+
 test("dynamic scaling leaves short sequences alone and raises theta beyond", () => {
   const rope = of({ rope_scaling: { type: "dynamic", factor: 2 } });
   for (const [i, f] of inverseFrequencies(rope, 16, 64).entries()) expect(f).toBeCloseTo(plain(16)[i]!, 14);
@@ -69,5 +81,8 @@ test("a config that cannot be is refused with the field's name", () => {
   expect(parse({ num_key_value_heads: 3 })).toThrow("num_attention_heads 4 is no multiple of num_key_value_heads 3");
   expect(parse({ hidden_size: "big" })).toThrow("config.json: hidden_size");
   expect(parse({ num_attention_heads: 5, num_key_value_heads: 5 })).toThrow("there is no head_dim");
+  expect(parse({ rope_parameters: { rope_type: "default", partial_rotary_factor: 0.5 } })).toThrow(
+    "config.json: partial_rotary_factor is 0.5; a llama rotates all of each head",
+  );
   expect(parse({ hidden_act: "swish2" })).toThrow("hidden_act");
 });

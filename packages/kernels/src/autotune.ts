@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { type Candidate, timeKernels } from "./bench.ts";
 import type { Capabilities, Device } from "./device.ts";
 import { type Kernel, kernelText } from "./kernel.ts";
-import { chooseTile, matmul, type MatmulStatics, type MatmulTile, tileKey } from "./kernels/matmul.ts";
+import { chooseTile, matmul, type MatmulStatics, type MatmulTile, PLAIN_MATMUL, tileKey } from "./kernels/matmul.ts";
 
 /** A call that may be tuned; others are passed over. */
 export interface TunableCall {
@@ -136,12 +136,7 @@ function keyOf({ statics, dims }: TunableCall): string {
 /** Adapter, driver, features and the kernel's text: any change makes old timings worthless. */
 function fingerprint(device: Device): string {
   const statics: MatmulStatics = {
-    transA: false,
-    transB: true,
-    bType: "f32",
-    hasBias: false,
-    activation: "none",
-    hasResidual: false,
+    ...PLAIN_MATMUL,
     variant: "shared",
     rows: 4,
     columns: 4,

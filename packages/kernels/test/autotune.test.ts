@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { chooseTile, type Kernel, matmul, openDevice } from "../src/index.ts";
+import { chooseTile, type Kernel, matmul, openDevice, PLAIN_MATMUL } from "../src/index.ts";
 
 test("what was tried is kept, used and read again; a damaged file is made anew", async () => {
   const cacheDir = mkdtempSync(join(tmpdir(), "tuning-"));
@@ -10,12 +10,7 @@ test("what was tried is kept, used and read again; a damaged file is made anew",
   const call = (device: { capabilities: Parameters<typeof chooseTile>[1] }) => ({
     kernel: matmul as unknown as Kernel,
     statics: {
-      transA: false,
-      transB: true,
-      bType: "f32",
-      hasBias: false,
-      activation: "none",
-      hasResidual: false,
+      ...PLAIN_MATMUL,
       ...chooseTile(problem, device.capabilities),
     },
     dims: { m: 4, n: 24, k: 16, aColumns: 16, aOffset: 0, yColumns: 24, yOffset: 0, scale: 1 },

@@ -1,4 +1,13 @@
-import { type Candidate, chooseTile, kernels, matmul, measureCeilings, openDevice, timeKernels } from "@graft/kernels";
+import {
+  type Candidate,
+  chooseTile,
+  kernels,
+  matmul,
+  measureCeilings,
+  openDevice,
+  PLAIN_MATMUL,
+  timeKernels,
+} from "@graft/kernels";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
@@ -43,12 +52,7 @@ export default defineCommand({
       const candidates: Candidate[] = [];
       for (const [m, n, k] of SHAPES) {
         const statics = {
-          transA: false,
-          transB: true,
-          bType: "f32",
-          hasBias: false,
-          activation: "none",
-          hasResidual: false,
+          ...PLAIN_MATMUL,
           ...chooseTile({ m, n, k, transB: true }, device.capabilities),
         };
         candidates.push({

@@ -5,6 +5,8 @@ import { z } from "zod";
 import { defineCommand, oneOf } from "../command.ts";
 import { config } from "../config.ts";
 import { loadLanguageModel } from "../load-model.ts";
+import { modelOptions } from "../model-options.ts";
+import { counter } from "../progress.ts";
 
 export default defineCommand({
   name: "eval",
@@ -15,8 +17,7 @@ export default defineCommand({
     "graft eval --model models/graft-micro-llama --adapter out --tasks micro-math --output results --json",
   ],
   options: z.object({
-    model: z.string().describe("folder of the base model"),
-    adapter: z.string().optional().describe("folder of a PEFT adapter"),
+    ...modelOptions,
     tasks: z.array(oneOf(Object.keys(tasks))).describe("task names"),
     dataDir: z.array(z.string()).default([]).describe("folders with the tasks' files, such as gsm8k/test.json"),
     limit: z.int().min(1).optional().describe("only the first rows of each task"),
@@ -24,7 +25,6 @@ export default defineCommand({
     numBeams: z.int().min(1).optional().describe("instead of the paper's 4"),
     maxNewTokens: z.int().min(1).optional().describe("instead of the paper's 256 or 32"),
     output: z.string().optional().describe("folder for samples_TASK.jsonl and results.json"),
-    dtype: oneOf(["auto", "f32", "f16", "bf16"]).default("auto").describe("storage of the base's matrices"),
     json: z.boolean().default(false).describe("print the results as JSON"),
   }),
   async run(o, { print, log, signal }) {
@@ -38,7 +38,7 @@ export default defineCommand({
     const results: TaskResult[] = [];
     try {
       for (const task of chosen) {
-        let shown = 0;
+        const show = counter(task.name, log);
         const result = await runTask(task, model, {
           dataDirs: [...o.dataDir, join(config.root, "models/data")],
           limit: o.limit,
@@ -47,14 +47,7 @@ export default defineCommand({
           maxNewTokens: o.maxNewTokens,
           outputDir: o.output,
           signal,
-          onProgress(done, total, correct) {
-            if (process.stderr.isTTY)
-              process.stderr.write(`\r${task.name} ${done}/${total}  ${correct} right${done === total ? "\n" : ""}`);
-            else if (done === total || performance.now() - shown > 10_000) {
-              shown = performance.now();
-              log(`${task.name} ${done}/${total}  ${correct} right`);
-            }
-          },
+          onProgress: (done, total, correct) => show(done, total, `  ${correct} right`),
         });
         results.push(result);
         if (result.cut > 0)

@@ -1,27 +1,28 @@
 import { promptIds } from "@graft/core/generate";
 import { ConfigError } from "@graft/core/errors";
 import { z } from "zod";
-import { defineCommand, oneOf } from "../command.ts";
+import { defineCommand } from "../command.ts";
 import { loadModel } from "../load-model.ts";
+import { modelOptions } from "../model-options.ts";
+import { counter } from "../progress.ts";
 import { readPrompts } from "./generate.ts";
 
 export default defineCommand({
   name: "score",
   summary: "log-likelihood of each token of given texts",
   description:
-    'Reads [{"ids"} | {"text"}] (JSON or JSONL) and gives the natural-log probability of every token after the first.',
+    'Reads {"ids"} or {"text"}, a JSON list or JSONL, and gives the natural-log probability of every token after the first. A text gets the tokenizer\'s special tokens ' +
+    "in front, so that its own first token has one too; ids are taken as they are.",
   examples: [
     "graft score --model DIR --file texts.json --json",
     "graft score --model DIR --adapter lora --file texts.jsonl",
   ],
   options: z.object({
-    model: z.string().describe("folder of the base model"),
-    adapter: z.string().optional().describe("folder of a PEFT adapter"),
-    dtype: oneOf(["auto", "f32", "f16", "bf16"]).default("auto").describe("storage of the base's matrices"),
+    ...modelOptions,
     file: z.string().describe("texts or token ids to score"),
     json: z.boolean().default(false).describe('print {"items": [{"ids", "logprobs"}]}'),
   }),
-  async run(o, { print, signal }) {
+  async run(o, { print, log, signal }) {
     const entries = await readPrompts(o.file);
     const model = await loadModel(o);
     try {
@@ -30,9 +31,11 @@ export default defineCommand({
           throw new ConfigError(`${o.model}: has no tokenizer; give ids`);
         return model.tokenizer ? promptIds(prompt, model.tokenizer) : [...(prompt as readonly number[])];
       });
+      const show = counter("scoring: text", log);
       const scored = await model.generator.score(sequences, model.weights, {
         signal,
         names: entries.map((entry) => entry.name),
+        onResult: (i) => sequences.length > 1 && show(i + 1, sequences.length),
       });
       if (o.json) {
         print(JSON.stringify({ items: scored.map(({ logprobs }, i) => ({ ids: sequences[i], logprobs })) }));

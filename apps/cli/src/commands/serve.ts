@@ -1,9 +1,10 @@
 import { startServer } from "@graft/server";
 import { basename, resolve } from "node:path";
 import { z } from "zod";
-import { defineCommand, oneOf, UsageError } from "../command.ts";
+import { defineCommand, UsageError } from "../command.ts";
 import { config } from "../config.ts";
 import { resolveModelFolder } from "../resolve-model.ts";
+import { dtypeOption, modelOptions } from "../model-options.ts";
 import { tuning } from "../tuning.ts";
 
 export default defineCommand({
@@ -17,14 +18,14 @@ export default defineCommand({
     `curl localhost:8000/v1/completions -H 'content-type: application/json' -d '{"model": "math", "prompt": "Q: ..."}'`,
   ],
   options: z.object({
-    model: z.string().describe("folder of the base model"),
+    model: modelOptions.model,
     adapter: z.array(z.string()).default([]).describe("NAME=DIR, may be given several times"),
     servedModelName: z.string().optional().describe("name of the base in requests; default: the folder's name"),
     host: z.string().default("127.0.0.1").describe("address to listen on"),
     port: z.int().min(0).max(65535).default(8000).describe("0 takes any free port"),
     dataDir: z.string().optional().describe("folder of the database; default: the user's data folder"),
     apiKey: z.string().optional().describe("requests must carry it; default: GRAFT_API_KEY"),
-    dtype: oneOf(["auto", "f32", "f16", "bf16"]).default("auto").describe("storage of the base's matrices"),
+    dtype: dtypeOption,
     maxSequences: z.int().min(1).max(256).default(32).describe("requests that run at once"),
     json: z.boolean().default(false).describe("print the ready line as JSON"),
   }),

@@ -8,18 +8,19 @@ import { openCommandDevice } from "../device.ts";
 import { z } from "zod";
 import { defineCommand, oneOf, UsageError } from "../command.ts";
 import { resolveModelFolder } from "../load-model.ts";
+import { dtypeOption, modelOptions } from "../model-options.ts";
 import { lossPlot, trainingProgress } from "../train/progress.ts";
 import { trainRun } from "../train/run.ts";
 
 const options = z.object({
-  baseModel: z.string().describe("folder of the base model"),
+  baseModel: modelOptions.model,
   dataPath: z.string().describe("JSON or JSONL of instruction, input, output; .gz too"),
   outputDir: z.string().describe("where the adapter, checkpoints and metrics.jsonl go"),
   adapterName: oneOf(Object.keys(methods))
     .default("lora")
     .describe(`adapter method: ${Object.keys(methods).join(", ")}`),
   load8bit: z.boolean().default(false).describe("not there yet: use --dtype f16 or bf16"),
-  dtype: oneOf(["auto", "f32", "f16", "bf16"]).default("auto").describe("storage of the base's matrices"),
+  dtype: dtypeOption,
   batchSize: z.int().min(1).default(128).describe("rows per optimizer step"),
   microBatchSize: z.int().min(1).default(4).describe("rows that go through the model at once"),
   numEpochs: z.number().positive().default(3).describe("passes over the data"),

@@ -9,7 +9,8 @@ import type { Device } from "@graft/kernels";
 import { join } from "node:path";
 import { type Case, floats, integers } from "./case.ts";
 import type { Recorder } from "./report.ts";
-import { paddedBatch, runSequences, unpadded } from "./sequences.ts";
+import { paddedBatch, runSequences, trainingBatches, unpadded } from "./sequences.ts";
+import { recordFinalWeights } from "./final-weights.ts";
 import { toleranceOf } from "./tolerance.ts";
 
 export async function verifyAdapter(kase: Case, device: Device, recorder: Recorder): Promise<void> {
@@ -18,7 +19,7 @@ export async function verifyAdapter(kase: Case, device: Device, recorder: Record
   const inputs = openSafetensors(join(kase.baseFolder, "tensors.safetensors"));
   try {
     const base = baseOf(model);
-    const bound = bindAdapter(kase.info.adapter_config as AdapterConfig, base, kase.info.id);
+    const bound = bindAdapter(kase.info.adapter_config as AdapterConfig, base, kase.info.id, "file");
     const trainable = bound.parameters.reduce((sum, p) => sum + p.shape.reduce((a, b) => a * b, 1), 0);
     recorder.tokens("trainable count", "trainable_params", Int32Array.of(trainable), {
       data: Int32Array.of(kase.info.trainable_params as number),
@@ -52,7 +53,7 @@ export async function verifyAdapter(kase: Case, device: Device, recorder: Record
         real,
       );
       recorder.floats("loss", "final_loss", [end.loss], floats(t, "final_loss"), { atol: 2e-3, rtol: 0 });
-      const merged = typeof bound.merge === "function" ? await bound.merge(init) : undefined;
+      const merged = typeof bound.merge === "function" ? bound.merge(init) : undefined;
       if (merged && t.tensors.has("merged_logits")) await merging(kase, model, merged, batch, recorder, real);
     } finally {
       weights.destroy();
@@ -82,15 +83,7 @@ async function training(
     for (const [key, got] of await step.gradients())
       recorder.floats("grad", `grad/${key}`, got, floats(t, `grad/${key}`), toleranceOf(kase, "grad"));
     const losses: number[] = [];
-    const all = (name: string) => integers(inputs, `train.${name}`);
-    const { shape } = all("input_ids");
-    const size = shape[1]! * shape[2]!;
-    const at = (name: string, i: number) => all(name).data.slice(i * size, (i + 1) * size);
-    for (let i = 0; i < info.steps; i++) {
-      const micro = paddedBatch(shape.slice(1), at("input_ids", i), {
-        mask: at("attention_mask", i),
-        labels: at("labels", i),
-      });
+    for (const [i, micro] of trainingBatches(inputs).slice(0, info.steps).entries()) {
       losses.push(await step.micro(micro, { lossScale: 1 / micro.supervised, isFirst: true, seed: 0, step: i }));
       await step.update(info.lr, i + 1);
     }
@@ -101,14 +94,7 @@ async function training(
       floats(t, "train_losses"),
       toleranceOf(kase, "train_losses"),
     );
-    for (const [key, got] of await weights.read())
-      recorder.floats(
-        "final_weights",
-        `final/${key}`,
-        got,
-        floats(t, `final/${key}`),
-        toleranceOf(kase, "final_weights"),
-      );
+    await recordFinalWeights(kase, weights, recorder);
   } finally {
     step.destroy();
   }
@@ -117,13 +103,14 @@ async function training(
 async function merging(
   kase: Case,
   model: BaseModel,
-  merged: ReadonlyMap<string, Float32Array>,
+  merged: ReadonlyMap<string, () => Promise<Float32Array>>,
   batch: ReturnType<typeof paddedBatch>,
   recorder: Recorder,
   real: (i: number) => boolean,
 ): Promise<void> {
   const { tensors: t } = kase;
-  for (const [name, values] of merged) {
+  for (const [name, compute] of merged) {
+    const values = await compute();
     if (t.tensors.has(`merged/${name}`))
       recorder.floats("merged", `merged/${name}`, values, floats(t, `merged/${name}`), toleranceOf(kase, "merged"));
     model.device.write(model.weights.get(name)!.buffer, values);

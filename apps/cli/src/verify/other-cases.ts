@@ -18,7 +18,8 @@ import { adamwDefaults, scheduleFor, TrainStep } from "@graft/core/train";
 import type { Device } from "@graft/kernels";
 import { type Case, floats, integers } from "./case.ts";
 import type { Recorder } from "./report.ts";
-import { paddedBatch } from "./sequences.ts";
+import { trainingBatches } from "./sequences.ts";
+import { recordFinalWeights } from "./final-weights.ts";
 import { toleranceOf } from "./tolerance.ts";
 
 interface Loop {
@@ -49,19 +50,12 @@ export async function verifyTraining(kase: Case, device: Device, recorder: Recor
     });
     const schedule = scheduleFor(loop.scheduler, { warmupSteps: loop.warmup_steps, totalSteps: loop.total_steps });
     try {
-      const { shape } = integers(t, "train.input_ids");
-      const size = shape[1]! * shape[2]!;
-      const at = (name: string, i: number) => integers(t, `train.${name}`).data.slice(i * size, (i + 1) * size);
+      const batches = trainingBatches(t);
       const losses: number[] = [];
       const norms: number[] = [];
       for (let s = 0; s < loop.total_steps; s++) {
-        const micros = Array.from({ length: loop.gradient_accumulation }, (_, i) => {
-          const n = s * loop.gradient_accumulation + i;
-          return paddedBatch(shape.slice(1), at("input_ids", n), {
-            mask: at("attention_mask", n),
-            labels: at("labels", n),
-          });
-        });
+        const first = s * loop.gradient_accumulation;
+        const micros = batches.slice(first, first + loop.gradient_accumulation);
         const supervised = micros.reduce((sum, m) => sum + m.supervised, 0);
         let loss = 0;
         for (const [i, micro] of micros.entries()) {
@@ -87,14 +81,7 @@ export async function verifyTraining(kase: Case, device: Device, recorder: Recor
         { data: steps.map((s) => s.grad_norm_before_clip), shape: [steps.length] },
         toleranceOf(kase, "grad_norm"),
       );
-      for (const [key, got] of await weights.read())
-        recorder.floats(
-          "final_weights",
-          `final/${key}`,
-          got,
-          floats(t, `final/${key}`),
-          toleranceOf(kase, "final_weights"),
-        );
+      await recordFinalWeights(kase, weights, recorder);
     } finally {
       step.destroy();
       weights.destroy();
@@ -137,14 +124,8 @@ export async function verifyScheduler(kase: Case, _device: Device, recorder: Rec
       ...(cycles === undefined ? {} : { cycles }),
       ...(endFactor === undefined ? {} : { endFactor: endFactor / info.base_lr }),
     });
-    const got = want.map((_, step) => info.base_lr * schedule(step));
-    recorder.floats(
-      "lr",
-      `lr.${name}`,
-      got,
-      { data: want, shape: [want.length] },
-      { atol: 1e-20, rtol: info.tolerance.rtol },
-    );
+    const got = Float64Array.from(want, (_, step) => info.base_lr * schedule(step));
+    recorder.floats("lr", name, got, { data: want, shape: [want.length] }, { atol: 1e-20, rtol: info.tolerance.rtol });
   }
 }
 

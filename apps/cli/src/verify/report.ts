@@ -97,13 +97,14 @@ export class Recorder {
     }
   }
 
-  /** Something computed that the case has no value for. */
+  /** Something computed that the case has no value for. What was computed in double precision is dumped so. */
   keep(name: string, values: ArrayLike<number>, shape: readonly number[]): void {
-    const array = Float32Array.from(values);
+    const isDouble = values instanceof Float64Array;
+    const array = isDouble ? values : Float32Array.from(values);
     this.#dump.set(name, {
-      dtype: "F32",
+      dtype: isDouble ? "F64" : "F32",
       shape: array.length === shape.reduce((a, b) => a * b, 1) ? shape : [array.length],
-      bytes: new Uint8Array(array.buffer),
+      bytes: new Uint8Array(array.slice().buffer),
     });
   }
 

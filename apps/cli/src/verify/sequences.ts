@@ -2,7 +2,9 @@
 import { Arena, plan, Program } from "@graft/core/graph";
 import { type BaseModel, traceModelOf, traceSequences } from "@graft/core/models";
 import type { AdapterWeights } from "@graft/core/nn";
+import type { SafetensorsFile } from "@graft/core/io";
 import type { MicroBatch } from "@graft/core/train";
+import { integers } from "./case.ts";
 
 export interface PaddedBatch extends MicroBatch {
   /** Positions that carry a label. */
@@ -32,6 +34,17 @@ export function paddedBatch(
     segments: options.mask ?? new Int32Array(batch * length).fill(1),
     supervised,
   };
+}
+
+/** The fixed training batches of a case: train.input_ids, .attention_mask and .labels, [batches, rows, length]. */
+export function trainingBatches(file: SafetensorsFile): PaddedBatch[] {
+  const [ids, mask, labels] = ["input_ids", "attention_mask", "labels"].map((name) => integers(file, `train.${name}`));
+  const [batches, ...shape] = ids!.shape as [number, ...number[]];
+  const size = ids!.data.length / batches;
+  return Array.from({ length: batches }, (_, i) => {
+    const part = ({ data }: { data: Int32Array }) => data.slice(i * size, (i + 1) * size);
+    return paddedBatch(shape, part(ids!), { mask: part(mask!), labels: part(labels!) });
+  });
 }
 
 /** Logits [tokens, vocab], mean loss, and the taps asked for. */

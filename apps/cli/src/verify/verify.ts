@@ -26,7 +26,7 @@ export interface VerifyOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Throws what a case throws when it cannot be run at all (unknown architecture or method, damaged files) unless it runs over a kit, where that is a failed case. */
+/** A case that cannot be run (unknown architecture or method) fails with the reason under `skipped`. Throws CheckpointError for a path that is no case and no kit. */
 export async function* verifyCases(
   paths: readonly string[],
   device: Device,

@@ -2,7 +2,8 @@
 import { ConfigError } from "@graft/core/errors";
 import type { Site } from "@graft/core/nn";
 import { z } from "zod";
-import type { Base } from "../method.ts";
+import { storedNames } from "../base.ts";
+import type { Base, ConfigOrigin } from "../method.ts";
 import { patternValue, selectSites } from "../targets.ts";
 
 const names = z.union([z.string(), z.array(z.string())]);
@@ -27,8 +28,39 @@ export const loraConfig = z.looseObject({
   /** Only in the fork's files: one flag for each third of a fused projection. */
   enable_lora: z.array(z.boolean()).nullish(),
   merge_weights: z.boolean().optional(),
+  ensure_weight_tying: z.boolean().nullish(),
 });
 export type LoraConfig = z.output<typeof loraConfig>;
+
+/** Fields of PEFT's that make LoRA another function: an adapter that has one must not pass for a plain one. */
+const otherFunctions: Readonly<Record<string, string>> = {
+  lora_bias: "a bias in B",
+  layer_replication: "layers that stand in the model several times",
+  target_parameters: "LoRA on bare parameters",
+  trainable_token_indices: "single rows of the embedding",
+  alora_invocation_tokens: "activation by tokens of the prompt",
+  use_qalora: "pooled inputs",
+  use_bdlora: "block-diagonal factors",
+  kasa_config: "a truncated base",
+  monteclora_config: "sampled weights",
+  arrow_config: "routing between adapters",
+};
+
+/** Throws ConfigError, beginning with `where`, for a config that asks for what this LoRA does not do. */
+export function checkFunction(config: LoraConfig, base: Base, where: string): void {
+  if (config.enable_lora) {
+    throw new ConfigError(
+      `${where}: enable_lora (the fork's fused projections) needs a fused query-key-value weight, ${base.modelType} has none`,
+    );
+  }
+  for (const [field, what] of Object.entries(otherFunctions)) {
+    const value = config[field];
+    const isUnset = !value || (Array.isArray(value) && value.length === 0);
+    if (!isUnset) throw new ConfigError(`${where}: ${field} (${what}) is not supported`);
+  }
+  if (config.ensure_weight_tying && storedNames(base.sites).size > 0)
+    throw new ConfigError(`${where}: ensure_weight_tying on a base with a tied output layer is not supported`);
+}
 
 /** PEFT's default target modules by model_type. */
 const defaultTargets: Readonly<Record<string, readonly string[]>> = {
@@ -49,7 +81,11 @@ export interface LoraSite {
 }
 
 /** The sites a config selects; `isTaken` where what they begin with is taken out of the base. Throws UnknownName or ConfigError, beginning with `where`. */
-export function loraSites(config: LoraConfig, base: Base, isTaken: boolean, where: string): LoraSite[] {
+export function loraSites(
+  config: LoraConfig,
+  base: Base,
+  { isTaken, origin, where }: { readonly isTaken: boolean; readonly origin: ConfigOrigin; readonly where: string },
+): LoraSite[] {
   const targetModules = config.target_modules ?? defaultTargets[base.modelType];
   if (!targetModules) throw new ConfigError(`${where}: target_modules is not set and ${base.modelType} has no default`);
   const many = <T>(value: T | T[] | null | undefined): T[] | undefined =>
@@ -59,6 +95,8 @@ export function loraSites(config: LoraConfig, base: Base, isTaken: boolean, wher
     excludeModules: config.exclude_modules ?? undefined,
     layersToTransform: many(config.layers_to_transform),
     layersPattern: many(config.layers_pattern),
+    savedModules: config.modules_to_save ?? undefined,
+    skipUnknown: origin === "file",
     // Only the fork writes merge_weights.
     looseSuffix: config.merge_weights !== undefined,
   };

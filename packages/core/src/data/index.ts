@@ -6,8 +6,6 @@ export type { Batch, CollateOptions } from "./collate.ts";
 export { packExamples } from "./pack.ts";
 export { DEFAULT_PROMPT_TEMPLATE, findPromptTemplate, promptTemplates, trainingText } from "./prompts.ts";
 export type { PromptTemplate, PromptTemplateName } from "./prompts.ts";
-export { createRandom, permutation } from "./random.ts";
-export type { Random } from "./random.ts";
 export type { JsonElement } from "./_json-elements.ts";
 export { parseRows, readJsonElements, readRows } from "./rows.ts";
 export type { ReadRowsOptions, Row } from "./rows.ts";

@@ -1,13 +1,13 @@
 /** The order in which examples are seen, and which are held out. */
 import { ConfigError } from "../errors/index.ts";
-import { createRandom, permutation } from "./random.ts";
+import { Random } from "../random/index.ts";
 
 // Streams of one seed. Epochs count from 0 upward, so the split takes a number no epoch has.
 const SPLIT_STREAM = -1;
 
 /** Order of `count` items in an epoch: a new shuffle each epoch, the same for the same seed. */
 export function shuffledOrder(count: number, seed: number, epoch: number): number[] {
-  return permutation(count, createRandom(seed, epoch));
+  return new Random(seed, epoch).shuffle(Array.from({ length: count }, (_, i) => i));
 }
 
 /**
@@ -52,6 +52,6 @@ export function splitValidation<T>(
   if (held >= rows.length && held > 0) {
     throw new ConfigError(`val_set_size ${valSetSize} leaves nothing to train on: the data has ${rows.length} rows`);
   }
-  const heldOut = new Set(permutation(rows.length, createRandom(seed, SPLIT_STREAM)).slice(0, held));
+  const heldOut = new Set(shuffledOrder(rows.length, seed, SPLIT_STREAM).slice(0, held));
   return { train: rows.filter((_, i) => !heldOut.has(i)), validation: rows.filter((_, i) => heldOut.has(i)) };
 }

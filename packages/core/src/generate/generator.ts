@@ -112,9 +112,10 @@ export class Generator {
   ): Promise<{ logprobs: number[]; isGreedy: boolean[] }[]> {
     const { vocabSize } = this.model.config;
     const results: { logprobs: number[]; isGreedy: boolean[] }[] = [];
+    for (const [n, ids] of sequences.entries())
+      this.#check({ promptIds: ids, maxNewTokens: 0, name: options.names?.[n] }, n);
     for (const [n, ids] of sequences.entries()) {
       options.signal?.throwIfAborted();
-      this.#check({ promptIds: ids, maxNewTokens: 0, name: options.names?.[n] }, n);
       const from = options.from?.[n] ?? 1;
       const pages: number[] = [];
       const result = { logprobs: [] as number[], isGreedy: [] as boolean[] };

@@ -1,5 +1,5 @@
 /** Which files of a model's repository are needed to run it. */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 /** Small files, taken where they exist. */
@@ -43,6 +43,11 @@ export function wantedFiles(names: readonly string[]): WantedFiles {
     weights: chosen.filter((name) => !name.endsWith(".index.json")),
     indexes: chosen.filter((name) => name.endsWith(".index.json")),
   };
+}
+
+/** The files beside the weights that make a folder a model: config, tokenizer, chat templates. */
+export function companionFiles(folder: string): string[] {
+  return wantedFiles(readdirSync(folder)).small.filter((name) => name !== "adapter_config.json");
 }
 
 /** Shards that an index names, each once. Undefined if it is no index, or names a file outside its folder. */

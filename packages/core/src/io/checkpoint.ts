@@ -3,7 +3,7 @@ import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { CheckpointError, suggest } from "../errors/index.ts";
-import type { FileDType } from "./dtype.ts";
+import { type FileDType, tensorBytes } from "./dtype.ts";
 import { openTensorFile, type TensorFile } from "./tensor-file.ts";
 
 export interface Checkpoint {
@@ -12,8 +12,12 @@ export interface Checkpoint {
   has(name: string): boolean;
   /** Throws CheckpointError, with near names, for a tensor that is not there. */
   info(name: string): { readonly dtype: FileDType; readonly shape: readonly number[] };
+  /** Size of a tensor in bytes. */
+  bytesOf(name: string): number;
   /** Little-endian, row-major, in a buffer of its own. */
   read(name: string): Uint8Array;
+  /** Bytes [from, to) of a tensor. */
+  readRange(name: string, from: number, to: number): Uint8Array;
   close(): void;
 }
 
@@ -93,7 +97,12 @@ function fromFiles(path: string, tensors: ReadonlyMap<string, TensorFile>): Chec
     names: () => [...tensors.keys()],
     has: (name) => tensors.has(name),
     info: (name) => fileOf(name).info(name),
+    bytesOf(name) {
+      const { dtype, shape } = fileOf(name).info(name);
+      return tensorBytes(shape, dtype)!; // the file was checked when it was opened
+    },
     read: (name) => fileOf(name).read(name),
+    readRange: (name, from, to) => fileOf(name).readRange(name, from, to),
     close: () => {
       for (const file of new Set(tensors.values())) file.close();
     },

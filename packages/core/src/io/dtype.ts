@@ -141,6 +141,10 @@ export function toIntegers(bytes: Uint8Array, dtype: FileDType, where: string): 
 /** Dtypes that floats can be written in. */
 export type FloatDType = "F64" | "F32" | "F16" | "BF16";
 
+export function isFloatDType(dtype: FileDType): dtype is FloatDType {
+  return dtype === "F64" || dtype === "F32" || dtype === "F16" || dtype === "BF16";
+}
+
 /** Bytes of `values` in `dtype`, rounded to nearest, ties to even; too large becomes infinity, NaN stays NaN. For F32 the result is a view of `values`. */
 export function fromFloat32(values: Float32Array, dtype: FloatDType): Uint8Array {
   switch (dtype) {

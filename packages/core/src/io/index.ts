@@ -1,3 +1,4 @@
+export { companionFiles } from "./_model-files.ts";
 export {
   type AtomicFile,
   type AtomicOptions,

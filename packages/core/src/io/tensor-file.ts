@@ -12,6 +12,8 @@ export interface TensorFile {
   info(name: string): TensorShape;
   /** Little-endian, row-major, in a buffer of its own. */
   read(name: string): Uint8Array<ArrayBuffer>;
+  /** Bytes [from, to) of a tensor as `read` gives them: for what need not be whole in memory. */
+  readRange(name: string, from: number, to: number): Uint8Array<ArrayBuffer>;
   close(): void;
 }
 

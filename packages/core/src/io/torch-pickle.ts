@@ -209,25 +209,31 @@ function tensorFile(
     if (!tensor) throw new CheckpointError(`${file.path}: no tensor ${name}${suggest(name, tensors.keys())}`);
     return tensor;
   };
-  const read = (name: string): Uint8Array<ArrayBuffer> => {
+  const readRange = (name: string, from: number, to: number): Uint8Array<ArrayBuffer> => {
     const { dtype, shape, strides, offset } = find(name);
     const width = DTYPE_BYTES[dtype];
     const bytes = tensorBytes(shape, dtype)!;
     const { begin } = places.get(name)!;
     const what = `tensor ${name}`;
-    const target = new Uint8Array(bytes);
-    if (bytes === 0) return target;
+    if (!(Number.isSafeInteger(from) && Number.isSafeInteger(to) && 0 <= from && from <= to && to <= bytes))
+      throw new CheckpointError(`${file.path}: ${what} has ${bytes} bytes, asked for [${from}, ${to})`);
     if (isContiguous(shape, strides)) {
-      file.read(begin + offset * width, target, what);
-      return target;
+      const part = new Uint8Array(to - from);
+      if (to > from) file.read(begin + offset * width + from, part, what);
+      return part;
     }
+    const target = new Uint8Array(bytes);
     const last = shape.reduce((sum, size, i) => sum + (size - 1) * strides[i]!, 0);
     const source = new Uint8Array((last + 1) * width);
     file.read(begin + offset * width, source, what);
     gather(source, target, shape, strides, width);
-    return target;
+    return target.slice(from, to);
   };
-  return { path: file.path, tensors, info: find, read, close: () => file.close() };
+  const read = (name: string): Uint8Array<ArrayBuffer> => {
+    const { dtype, shape } = find(name);
+    return readRange(name, 0, tensorBytes(shape, dtype)!);
+  };
+  return { path: file.path, tensors, info: find, read, readRange, close: () => file.close() };
 }
 
 /** Row-major; the stride along a dimension of one element means nothing. */

@@ -88,7 +88,7 @@ export function readModelConfig(folder: string): {
 }
 
 /**
- * Loads a Hugging Face folder onto the device, one tensor after the other. Matrices keep or take `dtype`; vectors are f32.
+ * Loads a Hugging Face folder onto the device in pieces of a few MB: the host never holds a whole matrix. Matrices keep or take `dtype`; vectors are f32.
  * Throws CheckpointError naming a tensor that is missing, of the wrong shape, or not known.
  */
 export function loadBaseModel(
@@ -139,15 +139,27 @@ function upload(
 ): DeviceTensor {
   const { dtype: stored } = checkpoint.info(name);
   const dtype = deviceDType(stored, shape, wanted);
-  const bytes = checkpoint.read(name);
-  const data =
-    (stored === "F16" && dtype === "f16") || (stored === "BF16" && dtype === "bf16")
-      ? bytes
-      : encode(toFloat32(bytes, stored, `${checkpoint.path}: tensor ${name}`), dtype);
+  const isAsStored = (stored === "F16" && dtype === "f16") || (stored === "BF16" && dtype === "bf16");
   const buffer = device.createBuffer(bytesOf({ shape, dtype }), name);
-  device.write(buffer, data);
+  const elements = sizeOf(shape);
+  const [fileWidth, deviceWidth] = [checkpoint.bytesOf(name) / elements, dtype === "f32" ? 4 : 2];
+  try {
+    for (let begin = 0; begin < elements; begin += PIECE) {
+      const end = Math.min(elements, begin + PIECE);
+      const bytes = checkpoint.readRange(name, begin * fileWidth, end * fileWidth);
+      const where = `${checkpoint.path}: tensor ${name}`;
+      const data = isAsStored ? bytes : encode(toFloat32(bytes, stored, where), dtype);
+      device.write(buffer, data, begin * deviceWidth);
+    }
+  } catch (error) {
+    buffer.destroy();
+    throw error;
+  }
   return { shape, dtype, buffer };
 }
+
+/** Elements of a tensor that are on the host at once. */
+const PIECE = 2 ** 20;
 
 function deviceDType(stored: FileDType, shape: readonly number[], wanted: WeightDType): DType {
   // Norm weights and biases are small and enter sums directly.
@@ -167,9 +179,31 @@ export async function readWeight(model: BaseModel, name: string): Promise<Float3
   const weight = model.weights.get(name);
   if (!weight) throw new ConfigError(`${model.path}: no weight ${name}`);
   const bytes = new Uint8Array(await model.device.read(weight.buffer, 0, bytesOf(weight)));
-  const stored = weight.dtype === "f16" ? "F16" : weight.dtype === "bf16" ? "BF16" : "F32";
   const used = weight.dtype === "f32" ? bytes : bytes.subarray(0, sizeOf(weight.shape) * 2);
-  return toFloat32(used, stored, name);
+  return toFloat32(used, fileDType(weight.dtype), name);
+}
+
+function fileDType(dtype: DType): FileDType {
+  return dtype === "f16" ? "F16" : dtype === "bf16" ? "BF16" : "F32";
+}
+
+/**
+ * Puts other values in place of a weight, rounded to its storage. Throws ConfigError for a name that is not there, another number of values, or a value that is
+ * no finite number of that storage; the weight is then as it was.
+ */
+export function writeWeight(model: BaseModel, name: string, values: Float32Array): void {
+  const weight = model.weights.get(name);
+  if (!weight) throw new ConfigError(`${model.path}: no weight ${name}`);
+  const where = `${model.path}: ${name}`;
+  if (values.length !== sizeOf(weight.shape))
+    throw new ConfigError(`${where}: [${weight.shape}] cannot take ${values.length} values`);
+  const packed = encode(values, weight.dtype);
+  const { dtype } = weight;
+  const stored =
+    packed instanceof Float32Array ? packed : toFloat32(new Uint8Array(packed.buffer), fileDType(dtype), where);
+  const bad = stored.findIndex((x) => !Number.isFinite(x));
+  if (bad >= 0) throw new ConfigError(`${where}: value ${bad} is ${values[bad]}, which ${dtype} does not hold`);
+  model.device.write(weight.buffer, packed);
 }
 
 /** What a trace needs of a loaded base. */

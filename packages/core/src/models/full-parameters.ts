@@ -7,6 +7,6 @@ export function fullParameters(definition: ModelDefinition, config: ModelSizes):
   return {
     method: "full",
     parameters: definition.parameters(config).map(({ name, shape }) => ({ key: name, shape, trainable: true })),
-    hooks: ({ parameter }) => ({ parameter }),
+    hooks: ({ parameter }) => ({ parameter: (_name, stored) => parameter(stored) }),
   };
 }

@@ -54,6 +54,10 @@ export const llama = defineModel<LlamaConfig>({
         `${where}: hidden_size ${c.hidden_size} is no multiple of num_attention_heads ${heads}, and there is no head_dim`,
       );
     }
+    const rope = ropeParameters(c, where);
+    const rotated = c.rope_parameters?.partial_rotary_factor ?? 1;
+    if (rotated !== 1)
+      throw new ConfigError(`${where}: partial_rotary_factor is ${rotated}; a llama rotates all of each head`);
     return {
       vocabSize: c.vocab_size,
       hiddenSize: c.hidden_size,
@@ -62,10 +66,12 @@ export const llama = defineModel<LlamaConfig>({
       heads,
       kvHeads,
       headDim: c.head_dim ?? c.hidden_size / heads,
-      maxLength: c.max_position_embeddings,
+      // Linear scaling makes room for factor times the length that max_position_embeddings says. Dynamic scaling would too, but there every longer
+      // length has angles of its own, which keys in a cache would not follow.
+      maxLength: Math.floor(c.max_position_embeddings * (rope.type === "linear" ? rope.factor : 1)),
       eps: c.rms_norm_eps,
       activation: c.hidden_act === "gelu_pytorch_tanh" ? "gelu_tanh" : c.hidden_act,
-      rope: ropeParameters(c, where),
+      rope,
       attentionBias: c.attention_bias,
       mlpBias: c.mlp_bias,
       tied: c.tie_word_embeddings,
@@ -100,7 +106,7 @@ export const llama = defineModel<LlamaConfig>({
   isIgnored: (c, name) => (c.tied && name === "lm_head.weight") || name.endsWith(".rotary_emb.inv_freq"),
 
   hidden(m, c, ids) {
-    const table = ropeTable(m, c.rope, c.headDim, c.maxLength);
+    const table = ropeTable(m, c.rope, c.headDim);
     let x = m.tap("layer_in.0", m.embedding("model.embed_tokens", ids)); // [tokens, hidden]
     for (let i = 0; i < c.layers; i++) {
       x = m.layer(i, () => {

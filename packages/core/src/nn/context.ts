@@ -51,13 +51,13 @@ export class ModelContext {
     this.maxLength = options.maxLength;
   }
 
-  /** A parameter of the base, or what an adapter puts in its place. */
-  parameter(name: string): Tensor {
+  /** A parameter of a module, or what an adapter puts in its place. `stored` is its name in the checkpoint. */
+  parameter(name: string, stored = name): Tensor {
     for (const hooks of this.#options.hooks ?? []) {
-      const own = hooks.parameter?.(name);
+      const own = hooks.parameter?.(name, stored);
       if (own) return own;
     }
-    return this.graph.param(`base/${name}`, this.#options.shapeOf(name), this.#options.dtypeOf(name));
+    return this.graph.param(`base/${stored}`, this.#options.shapeOf(stored), this.#options.dtypeOf(stored));
   }
 
   /** The linear layer `name`: x W^T + b, or x W + b if its weight is stored [in, out]. `weight` names another tensor where the layer is tied. */
@@ -72,11 +72,13 @@ export class ModelContext {
     } = {},
   ): Tensor {
     const fanInFanOut = options.fanInFanOut ?? false;
-    const weight = this.parameter(options.weight ?? `${name}.weight`);
+    const stored = options.weight ?? `${name}.weight`;
+    const weight = this.parameter(`${name}.weight`, stored);
     const [outDim, inDim] = (fanInFanOut ? weight.shape.toReversed() : weight.shape) as [number, number];
     const site: LinearSite = {
       kind: "linear",
       name,
+      weight: stored,
       inDim,
       outDim,
       fanInFanOut,

@@ -51,14 +51,14 @@ export function ropeParameters(
     if (value === undefined) throw new ConfigError(`${where}: rope scaling "${type}" needs ${name}`);
     return value;
   };
-  const originalLength = scaling.original_max_position_embeddings ?? config.max_position_embeddings;
   switch (type) {
     case "default":
       return { type, theta };
     case "linear":
       return { type, theta, factor: need("factor") };
     case "dynamic":
-      return { type, theta, factor: need("factor"), originalLength };
+      // transformers takes max_position_embeddings here whatever original_max_position_embeddings says.
+      return { type, theta, factor: need("factor"), originalLength: config.max_position_embeddings };
     case "llama3":
       return {
         type,
@@ -100,17 +100,13 @@ export function inverseFrequencies(rope: RopeParameters, dim: number, length: nu
 }
 
 /**
- * cos and sin of position * frequency, each [length, dim / 2], as constants of the graph. Computed in double precision from frequencies rounded to f32,
+ * cos and sin of position * frequency, each [longest sequence of the trace, dim / 2], as constants of the graph. Computed in double precision from frequencies rounded to f32,
  * as the reference rounds them.
  */
-export function ropeTable(
-  m: ModelContext,
-  rope: RopeParameters,
-  dim: number,
-  length: number,
-): { cos: Tensor; sin: Tensor } {
+export function ropeTable(m: ModelContext, rope: RopeParameters, dim: number): { cos: Tensor; sin: Tensor } {
   const half = dim / 2;
-  const frequencies = Float32Array.from(inverseFrequencies(rope, dim, m.maxLength));
+  const length = m.maxLength;
+  const frequencies = Float32Array.from(inverseFrequencies(rope, dim, length));
   const table = (f: (angle: number) => number) =>
     Float32Array.from({ length: length * half }, (_, i) =>
       f(Math.fround(Math.floor(i / half) * frequencies[i % half]!)),

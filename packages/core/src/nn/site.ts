@@ -5,6 +5,8 @@ import type { Tensor } from "../graph/graph.ts";
 export interface LinearSite {
   readonly kind: "linear";
   readonly name: string;
+  /** Checkpoint name of its weight: NAME.weight, or another module's where the two are tied. */
+  readonly weight: string;
   readonly inDim: number;
   readonly outDim: number;
   /** The weight is stored [in, out] (GPT-2's Conv1D) instead of [out, in]. */
@@ -32,6 +34,9 @@ export interface Hooks {
   linear?(site: LinearSite, x: Tensor, f: (x: Tensor) => Tensor, weight: Tensor): Tensor;
   /** Wraps an embedding: ids [tokens] to [tokens, columns]. */
   embedding?(site: EmbeddingSite, ids: Tensor, f: (ids: Tensor) => Tensor): Tensor;
-  /** Replaces a whole parameter of the base (modules_to_save, trained biases); undefined leaves it. */
-  parameter?(name: string): Tensor | undefined;
+  /**
+   * Replaces a whole parameter of one module (modules_to_save, trained biases); undefined leaves it. `name` is the module's path and part, `stored` the tensor
+   * of the checkpoint, which two modules share where they are tied.
+   */
+  parameter?(name: string, stored: string): Tensor | undefined;
 }

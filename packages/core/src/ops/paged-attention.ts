@@ -53,32 +53,14 @@ export const pagedAttentionOp = defineOp<PagedAttentionAttrs>({
     }
     return [{ shape: q!.shape, dtype: "f32" }];
   },
-  interpret({ inputs: [q, kCache, vCache, pages, sequences, positions], outputs: [out], inputSpecs, attrs }) {
+  interpret({ inputs, outputs: [out], inputSpecs, attrs }) {
     const { statics, dims } = pagedSizes(inputSpecs, attrs);
-    const buffers = {
-      q: q!,
-      kCache: kCache!,
-      vCache: vCache!,
-      pages: pages!,
-      sequences: sequences!,
-      positions: positions!,
-      out: out!,
-    };
-    pagedAttentionKernel.reference(buffers, dims, statics);
+    pagedAttentionKernel.reference(pagedBuffers(inputs, out!), dims, statics);
   },
   lower(call) {
     const { statics, dims } = pagedSizes(call.inputs, call.attrs);
-    const [q, kCache, vCache, pages, sequences, positions] = [0, 1, 2, 3, 4, 5].map((i) => call.in(i));
-    const buffers = {
-      q: q!,
-      kCache: kCache!,
-      vCache: vCache!,
-      pages: pages!,
-      sequences: sequences!,
-      positions: positions!,
-      out: call.out(0),
-    };
-    call.run(pagedAttentionKernel, statics, dims, buffers);
+    const inputs = call.inputs.map((_, i) => call.in(i));
+    call.run(pagedAttentionKernel, statics, dims, pagedBuffers(inputs, call.out(0)));
   },
   cases: [
     {
@@ -89,6 +71,12 @@ export const pagedAttentionOp = defineOp<PagedAttentionAttrs>({
     },
   ],
 });
+
+/** The kernel's names for the inputs of the op. */
+function pagedBuffers<T>(inputs: readonly T[], out: T) {
+  const [q, kCache, vCache, pages, sequences, positions] = inputs as readonly [T, T, T, T, T, T];
+  return { q, kCache, vCache, pages, sequences, positions, out };
+}
 
 function pagedSizes([q, kCache, , pages]: readonly Spec[], { scale, window, pageSize }: PagedAttentionAttrs) {
   const [rows, heads, headDim] = q!.shape as [number, number, number];

@@ -163,15 +163,13 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
   },
   grid: ({ batch, heads, length }, _, capabilities) => batch * heads * tilesOf(length, capabilities),
   sizes: gradSizes,
-  reference(buffers, d, { headDim, window }) {
-    attentionGradReference(buffers, { ...d, headDim, window });
-  },
+  reference: attentionGradReference,
   cost: ({ batch, length, heads }, { headDim }) => ({
     flops: 3 * batch * heads * length * length * headDim,
     bytes: 20 * batch * length * heads * headDim,
   }),
   atScale: attentionAtScale,
-  cases: attentionCases().map((c) => ({ ...c, tolerance: { atol: 1e-4, rtol: 1e-4 } })),
+  cases: attentionGradCases(),
 });
 
 /** dv = sum over queries of p g; dk = scale sum over queries of p (g v - delta) q, over all query heads of a key head. */
@@ -221,15 +219,13 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
   },
   grid: ({ batch, kvHeads, length }, _, capabilities) => batch * kvHeads * tilesOf(length, capabilities),
   sizes: gradSizes,
-  reference(buffers, d, { headDim, window }) {
-    attentionGradReference(buffers, { ...d, headDim, window });
-  },
+  reference: attentionGradReference,
   cost: ({ batch, length, heads }, { headDim }) => ({
     flops: 4 * batch * heads * length * length * headDim,
     bytes: 24 * batch * length * heads * headDim,
   }),
   atScale: attentionAtScale,
-  cases: attentionCases().map((c) => ({ ...c, tolerance: { atol: 1e-4, rtol: 1e-4 } })),
+  cases: attentionGradCases(),
 });
 
 /** Declares tile, head, kv_head, batch, i (query of this lane), own (i clamped), segment_i. */
@@ -322,7 +318,12 @@ function attentionReference({ q, k, v, segments, out, lse }: Readonly<Record<str
   }
 }
 
-function attentionGradReference(buffers: Readonly<Record<string, HostArray>>, s: Sizes): void {
+function attentionGradReference(
+  buffers: Readonly<Record<string, HostArray>>,
+  d: Readonly<Record<AttentionDims, number>>,
+  { headDim, window }: AttentionStatics,
+): void {
+  const s: Sizes = { ...d, headDim, window };
   const { q, k, v, segments, lse, delta, g } = buffers as Record<
     "q" | "k" | "v" | "segments" | "lse" | "delta" | "g",
     HostArray
@@ -361,4 +362,8 @@ function attentionCases() {
     make("packed segments", 8, 0, [1, 21, 2, 2], (i) => (i < 5 ? 1 : i < 14 ? 2 : i < 19 ? 3 : 0)),
     make("window", 16, 6, [1, 35, 2, 1], () => 1),
   ];
+}
+
+function attentionGradCases() {
+  return attentionCases().map((c) => ({ ...c, tolerance: { atol: 1e-4, rtol: 1e-4 } }));
 }

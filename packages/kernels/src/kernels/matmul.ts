@@ -38,6 +38,16 @@ export interface MatmulStatics extends Record<string, string | number | boolean>
   alignedK: boolean;
 }
 
+/** x W^T with W in f32 and nothing after it: what every tile can be tried on. */
+export const PLAIN_MATMUL = {
+  transA: false,
+  transB: true,
+  bType: "f32",
+  hasBias: false,
+  activation: "none",
+  hasResidual: false,
+} as const satisfies Partial<MatmulStatics>;
+
 type MatmulDims = "m" | "n" | "k" | "scale" | "aColumns" | "aOffset" | "yColumns" | "yOffset";
 type MatmulBuffers = "a" | "b" | "bias" | "residual" | "y";
 
@@ -180,12 +190,7 @@ export function tileKey({ m, n, k, transA = false, transB, bType = "f32" }: Para
 
 function cases(): KernelCase<MatmulStatics, MatmulDims, MatmulBuffers>[] {
   const plain: MatmulStatics = {
-    transA: false,
-    transB: true,
-    bType: "f32",
-    hasBias: false,
-    activation: "none",
-    hasResidual: false,
+    ...PLAIN_MATMUL,
     variant: "subgroup",
     rows: 4,
     columns: 2,

@@ -1,0 +1,135 @@
+/** Folding an adapter into its base: on the device, to be undone, or as a model folder of its own. */
+import { ConfigError } from "@graft/core/errors";
+import {
+  companionFiles,
+  fromFloat32,
+  isFloatDType,
+  openCheckpoint,
+  readJson,
+  streamSafetensors,
+  type TensorShape,
+  toFloat32,
+  writeFileAtomic,
+  writeFolderAtomic,
+} from "@graft/core/io";
+import { type BaseModel, readModelConfig, readWeight, writeWeight } from "@graft/core/models";
+import { copyFileSync, existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { loadAdapter, type LoadedAdapter } from "./adapter.ts";
+import { baseOf, makeBase, storedNames } from "./base.ts";
+import type { BoundMethod } from "./method.ts";
+
+export interface Merged {
+  /** Puts back the weights that merging changed, bit for bit. Of several merges the last is undone first. */
+  unmerge(): void;
+}
+
+/**
+ * Adds an adapter to the weights of a base on the device, in their storage dtype: the model then does alone what it did with the adapter, as PEFT's merge_adapter.
+ * The weights it had stay on the host until they are put back. Throws ConfigError, with the base as it was, where the method cannot be merged, a weight is shared by
+ * two modules and only one would change, or a result does not fit the storage.
+ */
+export async function mergeAdapter(model: BaseModel, adapter: LoadedAdapter): Promise<Merged> {
+  const base = baseOf(model);
+  const changes = changesOf(adapter);
+  const tied = storedNames(base.sites);
+  const shared = new Set([...tied.keys(), ...tied.values()]);
+  const split = [...changes.keys()].find((name) => shared.has(name));
+  if (split !== undefined) {
+    throw new ConfigError(
+      `${model.path}: ${split} is one tensor with another module's weight, which this adapter does not change; merge into a folder, where the two part`,
+    );
+  }
+  const before = new Map<string, Float32Array>();
+  const unmerge = (): void => {
+    for (const [name, values] of before) writeWeight(model, name, values);
+    before.clear();
+  };
+  try {
+    for (const [name, compute] of changes) {
+      const merged = await compute();
+      before.set(name, await readWeight(model, name));
+      writeWeight(model, name, merged);
+    }
+  } catch (error) {
+    unmerge();
+    throw error;
+  }
+  return { unmerge };
+}
+
+export interface MergeFoldersOptions {
+  readonly model: string;
+  readonly adapter: string;
+  readonly outputDir: string;
+  readonly signal?: AbortSignal | undefined;
+  readonly onTensor?: ((done: number, total: number) => void) | undefined;
+}
+
+/**
+ * Writes the model folder of a base with an adapter folded in: the base's tensors in the dtypes they have, one at a time in memory, its config and its tokenizer. Needs no
+ * device and leaves both folders as they are. A tied output layer of which one side changes becomes a tensor of its own. All of it is written or nothing.
+ * Throws ConfigError if the output folder has something in it, and what loading throws.
+ */
+export async function mergeIntoFolder({
+  model,
+  adapter,
+  outputDir,
+  signal,
+  onTensor,
+}: MergeFoldersOptions): Promise<void> {
+  if (existsSync(outputDir) && readdirSync(outputDir).length > 0)
+    throw new ConfigError(`${outputDir}: is not empty; give a new folder for the merged model`);
+  const { definition, config } = readModelConfig(model);
+  const checkpoint = openCheckpoint(model);
+  try {
+    const where = (name: string): string => `${checkpoint.path}: tensor ${name}`;
+    const base = makeBase({ definition, config }, async (name) =>
+      toFloat32(checkpoint.read(name), checkpoint.info(name).dtype, where(name)),
+    );
+    const changes = changesOf(loadAdapter(adapter, base));
+    const tied = storedNames(base.sites);
+    const parted = [...tied].filter(([name, stored]) => changes.has(name) || changes.has(stored));
+    const sources = new Map(definition.parameters(config).map(({ name }) => [name, name]));
+    for (const [name, stored] of parted) sources.set(name, stored);
+    const shapes = new Map<string, TensorShape>();
+    for (const [name, stored] of sources) {
+      const { dtype, shape } = checkpoint.info(stored);
+      shapes.set(name, { dtype: !changes.has(name) || isFloatDType(dtype) ? dtype : "F32", shape });
+    }
+    let done = 0;
+    const bytesOf = async (name: string): Promise<Uint8Array> => {
+      signal?.throwIfAborted();
+      onTensor?.(++done, sources.size);
+      const compute = changes.get(name);
+      if (!compute) return checkpoint.read(sources.get(name)!);
+      const { dtype } = shapes.get(name)!;
+      const bytes = fromFloat32(await compute(), isFloatDType(dtype) ? dtype : "F32");
+      const bad = toFloat32(bytes, dtype, name).findIndex((x) => !Number.isFinite(x));
+      if (bad >= 0) throw new ConfigError(`${where(name)}: merged, value ${bad} is no finite number in ${dtype}`);
+      return bytes;
+    };
+    await writeFolderAtomic(outputDir, async (folder) => {
+      await streamSafetensors(join(folder, "model.safetensors"), shapes, { format: "pt" }, bytesOf);
+      for (const name of companionFiles(model)) copyFileSync(join(model, name), join(folder, name));
+      if (parted.length > 0) {
+        const json = readJson(join(model, "config.json"), z.looseObject({}));
+        writeFileAtomic(join(folder, "config.json"), [
+          JSON.stringify({ ...json, tie_word_embeddings: false }, null, 2),
+        ]);
+      }
+    });
+  } finally {
+    checkpoint.close();
+  }
+}
+
+function changesOf({
+  bound,
+  values,
+}: LoadedAdapter): ReturnType<Extract<BoundMethod["merge"], (...args: never) => unknown>> {
+  if (typeof bound.merge !== "function")
+    throw new ConfigError(`${bound.method} cannot be merged: ${bound.merge.impossible}`);
+  return bound.merge(values);
+}
