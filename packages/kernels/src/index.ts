@@ -17,6 +17,7 @@ export * from "./kernels/optimizer.ts";
 export * from "./kernels/paged-attention.ts";
 export * from "./kernels/rope.ts";
 export * from "./kernels/sample.ts";
+export * from "./kernels/softmax.ts";
 export * from "./kernels/swiglu-grad.ts";
 export * from "./kernels/unary.ts";
 export * from "./row.ts";

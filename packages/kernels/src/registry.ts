@@ -15,6 +15,7 @@ import { accumulate, adamw, clipFactor, sumSquares } from "./kernels/optimizer.t
 import { cacheWrite, pagedAttention } from "./kernels/paged-attention.ts";
 import { rope } from "./kernels/rope.ts";
 import { sample } from "./kernels/sample.ts";
+import { softmax, softmaxGrad } from "./kernels/softmax.ts";
 import { swigluGrad } from "./kernels/swiglu-grad.ts";
 import { unary } from "./kernels/unary.ts";
 
@@ -46,6 +47,8 @@ export const kernels: readonly Kernel[] = [
   rowwise,
   sample,
   scaledSum,
+  softmax,
+  softmaxGrad,
   spread,
   sumRows,
   sumSquares,

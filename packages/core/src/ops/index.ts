@@ -16,4 +16,5 @@ export { reshape } from "./reshape.ts";
 export { rope } from "./rope.ts";
 export { mulRows, scaledSumOf } from "./rows.ts";
 export { sample } from "./sample.ts";
+export { softmax } from "./softmax.ts";
 export { activation, type ActivationName, scale } from "./unary.ts";

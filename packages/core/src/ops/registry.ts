@@ -17,6 +17,7 @@ import { reshapeOp } from "./reshape.ts";
 import { ropeOp } from "./rope.ts";
 import { mulRowsOp, scaledSumOp, spreadOp } from "./rows.ts";
 import { sampleOp } from "./sample.ts";
+import { softmaxGradOp, softmaxOp } from "./softmax.ts";
 import { activationGradOp, unaryOp } from "./unary.ts";
 
 export const ops: readonly Op[] = [
@@ -50,6 +51,8 @@ export const ops: readonly Op[] = [
   ropeOp,
   sampleOp,
   scaledSumOp,
+  softmaxGradOp,
+  softmaxOp,
   spreadOp,
   sumRowsOp,
   swigluGradOp,
