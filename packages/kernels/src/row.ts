@@ -22,5 +22,26 @@ fn ${name}(lane: u32, v: f32) -> f32 {
   return `var<workgroup> lane_values: array<f32, ${lanes}>;${reduce("sum_lanes", "a + b")}${reduce("max_lanes", "max(a, b)")}`;
 }
 
+/**
+ * Declares `top`, the highest entry of a row, and `sum`, that of exp(x - top) over it, the same in every lane. The row is `name`[begin .. begin + dims.columns); needs laneReductions.
+ */
+export function rowTopAndSum(name: string, lanes: number): string {
+  return `var top = -3.4e38;
+  for (var c = lane; c < dims.columns; c += ${lanes}u) { top = max(top, ${name}[begin + c]); }
+  top = max_lanes(lane, top);
+  var sum = 0.0;
+  for (var c = lane; c < dims.columns; c += ${lanes}u) { sum += exp(${name}[begin + c] - top); }
+  sum = sum_lanes(lane, sum);`;
+}
+
+/** The same on the host. */
+export function topAndSum(row: ArrayLike<number>): { readonly top: number; readonly sum: number } {
+  let top = Number.NEGATIVE_INFINITY;
+  for (let c = 0; c < row.length; c++) top = Math.max(top, row[c]!);
+  let sum = 0;
+  for (let c = 0; c < row.length; c++) sum += Math.exp(row[c]! - top);
+  return { top, sum };
+}
+
 export const ROW_MAIN_ARGUMENTS =
   "@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32";

@@ -3,13 +3,10 @@
  * 2018, arXiv:1805.02867), recomputed probabilities backward (Dao et al. 2022, arXiv:2205.14135, algorithms 1 and 4).
  */
 import type { Capabilities } from "../device.ts";
-import { type Binding, defineKernel, type HostArray } from "../kernel.ts";
+import { defineKernel, type HostArray } from "../kernel.ts";
 import { ROW_MAIN_ARGUMENTS } from "../row.ts";
 import { broadcast, eachColumn } from "./_broadcast.ts";
-
-const read: Binding = { type: "f32", access: "read" };
-const write: Binding = { type: "f32", access: "read_write" };
-const ids: Binding = { type: "i32", access: "read" };
+import { ids, read, write } from "./_bindings.ts";
 
 /** window: keys a query sees, itself included; 0: all. */
 export interface AttentionStatics extends Record<string, string | number | boolean> {

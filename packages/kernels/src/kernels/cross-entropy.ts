@@ -1,7 +1,7 @@
 /** Softmax cross-entropy with labels to ignore, and its gradient. */
 import { elementsOf, grid1d, WORKGROUP } from "../grid.ts";
 import { defineKernel } from "../kernel.ts";
-import { lanesPerRow, laneReductions, ROW_MAIN_ARGUMENTS } from "../row.ts";
+import { lanesPerRow, laneReductions, ROW_MAIN_ARGUMENTS, rowTopAndSum, topAndSum } from "../row.ts";
 
 /** loss[r] = lse[r] - logits[r, label] in nats, 0 where label < 0; lse = ln sum exp. logits: [rows, columns]; labels, loss, lse: [rows]. */
 export const crossEntropy = defineKernel<
@@ -25,12 +25,8 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
   let row = workgroup_index(group, groups);
   if (row >= dims.rows) { return; }
   let begin = row * dims.columns;
-  var top = -3.4e38;
-  for (var c = lane; c < dims.columns; c += ${lanes}u) { top = max(top, logits[begin + c]); }
-  top = max_lanes(lane, top);
-  var sum = 0.0;
-  for (var c = lane; c < dims.columns; c += ${lanes}u) { sum += exp(logits[begin + c] - top); }
-  let total = top + log(sum_lanes(lane, sum));
+  ${rowTopAndSum("logits", lanes)}
+  let total = top + log(sum);
   if (lane == 0u) {
     let label = labels[row];
     lse[row] = total;
@@ -42,10 +38,7 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
   sizes: ({ rows, columns }) => ({ logits: rows * columns, labels: rows, loss: rows, lse: rows }),
   reference({ logits, labels, loss, lse }, { rows, columns }) {
     for (let r = 0; r < rows; r++) {
-      let top = Number.NEGATIVE_INFINITY;
-      for (let c = 0; c < columns; c++) top = Math.max(top, logits[r * columns + c]!);
-      let sum = 0;
-      for (let c = 0; c < columns; c++) sum += Math.exp(logits[r * columns + c]! - top);
+      const { top, sum } = topAndSum(logits.subarray(r * columns, (r + 1) * columns));
       const total = top + Math.log(sum);
       lse[r] = total;
       loss[r] = labels[r]! < 0 ? 0 : total - logits[r * columns + labels[r]!]!;

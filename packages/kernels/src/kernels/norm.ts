@@ -2,10 +2,9 @@
 import { grid1d, WORKGROUP } from "../grid.ts";
 import { type Binding, defineKernel } from "../kernel.ts";
 import { lanesPerRow, laneReductions, ROW_MAIN_ARGUMENTS } from "../row.ts";
+import { read, write } from "./_bindings.ts";
 
 export type NormKind = "rms" | "layer";
-const read: Binding = { type: "f32", access: "read" };
-const write: Binding = { type: "f32", access: "read_write" };
 
 /**
  * y = (x - mean) * rstd * weight + bias; rms has mean 0 and no bias. x, y: [rows, columns]; weight, bias: [columns];

@@ -1,11 +1,8 @@
 /** Attention against a paged key-value cache (Kwon et al. 2023, arXiv:2309.06180): any mixture of prompt chunks and single tokens, one row each. */
 import { elementsOf, grid1d, isWide, WORKGROUP } from "../grid.ts";
-import { type Binding, defineKernel } from "../kernel.ts";
+import { defineKernel } from "../kernel.ts";
 import { ROW_MAIN_ARGUMENTS } from "../row.ts";
-
-const read: Binding = { type: "f32", access: "read" };
-const write: Binding = { type: "f32", access: "read_write" };
-const ids: Binding = { type: "i32", access: "read" };
+import { ids, read, write } from "./_bindings.ts";
 
 /** cache[slot] = x[row] where slots[row] >= 0. x: [rows, columns]; slots: [rows]; cache: [slots, columns]. */
 export const cacheWrite = defineKernel<Record<never, never>, "rows" | "columns" | "slotCount", "x" | "slots" | "cache">(

@@ -1,9 +1,7 @@
 /** Softmax of rows, and its gradient. */
-import { type Binding, defineKernel } from "../kernel.ts";
-import { lanesPerRow, laneReductions, ROW_MAIN_ARGUMENTS } from "../row.ts";
-
-const read: Binding = { type: "f32", access: "read" };
-const write: Binding = { type: "f32", access: "read_write" };
+import { defineKernel } from "../kernel.ts";
+import { lanesPerRow, laneReductions, ROW_MAIN_ARGUMENTS, rowTopAndSum, topAndSum } from "../row.ts";
+import { read, write } from "./_bindings.ts";
 
 /** y[r, c] = exp(x[r, c]) / sum over c of exp(x[r, c]), computed from the row's highest entry down. x, y: [rows, columns]. */
 export const softmax = defineKernel<Record<never, never>, "rows" | "columns", "x" | "y">({
@@ -18,12 +16,7 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
   let row = workgroup_index(group, groups);
   if (row >= dims.rows) { return; }
   let begin = row * dims.columns;
-  var top = -3.4e38;
-  for (var c = lane; c < dims.columns; c += ${lanes}u) { top = max(top, x[begin + c]); }
-  top = max_lanes(lane, top);
-  var sum = 0.0;
-  for (var c = lane; c < dims.columns; c += ${lanes}u) { sum += exp(x[begin + c] - top); }
-  sum = sum_lanes(lane, sum);
+  ${rowTopAndSum("x", lanes)}
   for (var c = lane; c < dims.columns; c += ${lanes}u) { y[begin + c] = exp(x[begin + c] - top) / sum; }
 }`;
   },
@@ -31,10 +24,7 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
   sizes: ({ rows, columns }) => ({ x: rows * columns, y: rows * columns }),
   reference({ x, y }, { rows, columns }) {
     for (let r = 0; r < rows; r++) {
-      let top = Number.NEGATIVE_INFINITY;
-      for (let c = 0; c < columns; c++) top = Math.max(top, x[r * columns + c]!);
-      let sum = 0;
-      for (let c = 0; c < columns; c++) sum += Math.exp(x[r * columns + c]! - top);
+      const { top, sum } = topAndSum(x.subarray(r * columns, (r + 1) * columns));
       for (let c = 0; c < columns; c++) y[r * columns + c] = Math.exp(x[r * columns + c]! - top) / sum;
     }
   },
