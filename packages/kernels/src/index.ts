@@ -3,6 +3,7 @@ export * from "./device.ts";
 export * from "./errors.ts";
 export * from "./grid.ts";
 export * from "./kernel.ts";
+export * from "./kernels/affine-ids.ts";
 export * from "./kernels/attention.ts";
 export * from "./kernels/binary.ts";
 export * from "./kernels/columns.ts";

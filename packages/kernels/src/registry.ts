@@ -1,5 +1,6 @@
 /** Every kernel. One line each; the conformance suite and `graft bench` run over this list. */
 import type { Kernel } from "./kernel.ts";
+import { affineIds } from "./kernels/affine-ids.ts";
 import { attention, attentionDelta, attentionGradKey, attentionGradQuery } from "./kernels/attention.ts";
 import { binary } from "./kernels/binary.ts";
 import { columnwise, rowwise, scaledSum, spread, sumRows } from "./kernels/columns.ts";
@@ -23,6 +24,7 @@ import { windowKernel } from "./kernels/window.ts";
 export const kernels: readonly Kernel[] = [
   accumulate,
   adamw,
+  affineIds,
   attention,
   attentionDelta,
   attentionGradKey,

@@ -1,4 +1,5 @@
 export { add } from "./add.ts";
+export { affineIds } from "./affine-ids.ts";
 export { attention, type AttentionAttrs } from "./attention.ts";
 export { addColumns, mulColumns } from "./columns.ts";
 export { crossEntropy, linearCrossEntropy } from "./cross-entropy.ts";

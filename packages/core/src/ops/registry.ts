@@ -1,6 +1,7 @@
 /** Every op. The conformance suite runs over this list. */
 import type { Op } from "../graph/op.ts";
 import { addOp } from "./add.ts";
+import { affineIdsOp } from "./affine-ids.ts";
 import { attentionDeltaOp, attentionGradKeyOp, attentionGradQueryOp, attentionOp } from "./attention.ts";
 import { columnwiseOp, sumRowsOp } from "./columns.ts";
 import { crossEntropyGradOp, crossEntropyOp, linearCrossEntropyOp } from "./cross-entropy.ts";
@@ -26,6 +27,7 @@ export const ops: readonly Op[] = [
   activationGradOp,
   adamwOp,
   addOp,
+  affineIdsOp,
   attentionDeltaOp,
   attentionGradKeyOp,
   attentionGradQueryOp,
