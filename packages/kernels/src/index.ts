@@ -11,6 +11,7 @@ export * from "./kernels/cross-entropy.ts";
 export * from "./kernels/dropout.ts";
 export * from "./kernels/embedding.ts";
 export * from "./kernels/fill.ts";
+export * from "./kernels/grouped.ts";
 export * from "./kernels/matmul.ts";
 export * from "./kernels/matrix.ts";
 export * from "./kernels/norm.ts";

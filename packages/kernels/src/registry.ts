@@ -8,6 +8,7 @@ import { crossEntropy, crossEntropyGrad } from "./kernels/cross-entropy.ts";
 import { dropout } from "./kernels/dropout.ts";
 import { embedding, embeddingGrad } from "./kernels/embedding.ts";
 import { fillKernel } from "./kernels/fill.ts";
+import { groupedColumnwise, groupedMatmul } from "./kernels/grouped.ts";
 import { matmul } from "./kernels/matmul.ts";
 import { fmaKernel } from "./measure.ts";
 import { inverseRowNormKernel, transposeKernel } from "./kernels/matrix.ts";
@@ -40,6 +41,8 @@ export const kernels: readonly Kernel[] = [
   embeddingGrad,
   fillKernel,
   fmaKernel,
+  groupedColumnwise,
+  groupedMatmul,
   inverseRowNormKernel,
   matmul,
   norm,

@@ -8,6 +8,7 @@ import { crossEntropyGradOp, crossEntropyOp, linearCrossEntropyOp } from "./cros
 import { dropoutOp } from "./dropout.ts";
 import { embeddingGradOp, embeddingOp } from "./embedding.ts";
 import { fillOp } from "./fill.ts";
+import { groupedColumnwiseOp, groupedMatmulOp } from "./grouped.ts";
 import { matmulOp } from "./matmul.ts";
 import { inverseRowNormOp, transposeOp } from "./matrix.ts";
 import { mulOp, swigluGradOp, swigluOp } from "./mul.ts";
@@ -41,6 +42,8 @@ export const ops: readonly Op[] = [
   embeddingOp,
   fillOp,
   globalNormOp,
+  groupedColumnwiseOp,
+  groupedMatmulOp,
   inverseRowNormOp,
   linearCrossEntropyOp,
   matmulOp,
