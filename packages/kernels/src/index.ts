@@ -21,6 +21,7 @@ export * from "./kernels/sample.ts";
 export * from "./kernels/softmax.ts";
 export * from "./kernels/swiglu-grad.ts";
 export * from "./kernels/unary.ts";
+export * from "./kernels/window.ts";
 export * from "./row.ts";
 export { type TunableCall, Tuner } from "./autotune.ts";
 export { type Candidate, timeKernels, type Timing } from "./bench.ts";

@@ -19,6 +19,7 @@ import { sample } from "./kernels/sample.ts";
 import { softmax, softmaxGrad } from "./kernels/softmax.ts";
 import { swigluGrad } from "./kernels/swiglu-grad.ts";
 import { unary } from "./kernels/unary.ts";
+import { windowKernel } from "./kernels/window.ts";
 
 export const kernels: readonly Kernel[] = [
   accumulate,
@@ -57,4 +58,5 @@ export const kernels: readonly Kernel[] = [
   swigluGrad,
   transposeKernel,
   unary,
+  windowKernel,
 ];

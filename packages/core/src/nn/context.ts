@@ -16,8 +16,16 @@ export type AttentionImplementation = (
   q: Tensor,
   k: Tensor,
   v: Tensor,
-  options: { readonly scale: number; readonly window: number },
+  options: AttentionOptions,
 ) => Tensor;
+
+export interface AttentionOptions {
+  readonly scale: number;
+  /** Keys a query sees, itself included; 0: all. */
+  readonly window: number;
+  /** [heads]: scores lose slope times distance (ALiBi). */
+  readonly slopes?: Tensor | undefined;
+}
 
 export interface ContextOptions {
   readonly graph: Graph;

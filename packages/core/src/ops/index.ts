@@ -17,5 +17,6 @@ export { reshape } from "./reshape.ts";
 export { rope } from "./rope.ts";
 export { mulRows, scaledSumOf } from "./rows.ts";
 export { sample } from "./sample.ts";
+export { slice } from "./slice.ts";
 export { softmax } from "./softmax.ts";
 export { activation, type ActivationName, scale } from "./unary.ts";

@@ -18,6 +18,7 @@ import { reshapeOp } from "./reshape.ts";
 import { ropeOp } from "./rope.ts";
 import { mulRowsOp, scaledSumOp, spreadOp } from "./rows.ts";
 import { sampleOp } from "./sample.ts";
+import { windowOp } from "./slice.ts";
 import { softmaxGradOp, softmaxOp } from "./softmax.ts";
 import { activationGradOp, unaryOp } from "./unary.ts";
 
@@ -61,4 +62,5 @@ export const ops: readonly Op[] = [
   swigluOp,
   transposeOp,
   unaryOp,
+  windowOp,
 ];
