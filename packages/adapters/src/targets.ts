@@ -1,6 +1,6 @@
 /** Which sites an adapter's config selects, by PEFT's rules. */
 import { ConfigError, suggest, UnknownName } from "@graft/core/errors";
-import type { Site } from "@graft/core/nn";
+import type { ModuleSite, Site } from "@graft/core/nn";
 
 export interface TargetRules {
   /** Names, a regular expression over the whole path, or "all-linear". */
@@ -17,11 +17,12 @@ export interface TargetRules {
 }
 
 /**
- * Sites that the rules select, in the model's order. A name matches a whole path or its end after a dot; a string is a regular expression that must match
+ * Modules that the rules select, in the model's order. A name matches a whole path or its end after a dot; a string is a regular expression that must match
  * the whole path. Throws UnknownName listing near names if a name matches nothing, ConfigError if nothing is selected at all.
  */
-export function selectSites(sites: readonly Site[], rules: TargetRules, where: string): Site[] {
+export function selectSites(all: readonly Site[], rules: TargetRules, where: string): ModuleSite[] {
   const { targetModules } = rules;
+  const sites = all.filter((site) => site.kind !== "branch");
   const isList = typeof targetModules !== "string";
   for (const field of ["layersToTransform", "layersPattern"] as const) {
     if (rules[field] === undefined || isList) continue;
@@ -30,13 +31,13 @@ export function selectSites(sites: readonly Site[], rules: TargetRules, where: s
   }
   if (rules.layersPattern !== undefined && rules.layersToTransform === undefined)
     throw new ConfigError(`${where}: layers_pattern needs layers_to_transform`);
-  const all = !isList && targetModules.toLowerCase() === "all-linear";
+  const isAllLinear = !isList && targetModules.toLowerCase() === "all-linear";
   const matches = matcher(targetModules, rules.looseSuffix ?? false, where);
   const excluded = rules.excludeModules === undefined ? () => false : matcher(rules.excludeModules, false, where);
   const saved = (rules.savedModules ?? []).map((name) => compile(`^(?:.*\\.)?(?:${name})(?:$|\\.)`, where));
   const selected = sites.filter((site) => {
     if (excluded(site.name) || saved.some((pattern) => pattern.test(site.name))) return false;
-    if (all) return site.kind === "linear" && !site.isHead;
+    if (isAllLinear) return site.kind === "linear" && !site.isHead;
     // Whole paths are taken whatever their layer.
     return matches(site.name) && ((isList && targetModules.includes(site.name)) || inLayers(site, rules, where));
   });

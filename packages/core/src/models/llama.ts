@@ -6,9 +6,11 @@ import { z } from "zod";
 import { ConfigError } from "../errors/index.ts";
 import type { Tensor } from "../graph/graph.ts";
 import { parseWith } from "../io/json.ts";
+import { activationSchema } from "../nn/activation-name.ts";
 import type { ModelContext } from "../nn/context.ts";
 import { type RopeParameters, ropeParameters, ropeScalingSchema, ropeTable } from "../nn/rope-table.ts";
-import { add, activation, mul, reshape, rope, swiglu } from "../ops/index.ts";
+import { add, activation, type ActivationName, mul, reshape, rope, swiglu } from "../ops/index.ts";
+import { linearParameters } from "./_parameters.ts";
 import { defineModel, type ModelSizes } from "./model.ts";
 
 const configSchema = z.looseObject({
@@ -21,7 +23,7 @@ const configSchema = z.looseObject({
   head_dim: z.int().positive().nullish(),
   max_position_embeddings: z.int().positive().default(2048),
   rms_norm_eps: z.number().positive().default(1e-6),
-  hidden_act: z.enum(["silu", "gelu", "relu", "gelu_pytorch_tanh"]).default("silu"),
+  hidden_act: activationSchema.default("silu"),
   rope_theta: z.number().positive().optional(),
   rope_scaling: ropeScalingSchema,
   rope_parameters: ropeScalingSchema,
@@ -33,7 +35,7 @@ const configSchema = z.looseObject({
 export interface LlamaConfig extends ModelSizes {
   readonly intermediateSize: number;
   readonly eps: number;
-  readonly activation: "silu" | "gelu" | "relu" | "gelu_tanh";
+  readonly activation: ActivationName;
   readonly rope: RopeParameters;
   readonly attentionBias: boolean;
   readonly mlpBias: boolean;
@@ -42,6 +44,8 @@ export interface LlamaConfig extends ModelSizes {
 
 export const llama = defineModel<LlamaConfig>({
   modelType: "llama",
+  basePrefix: "model.",
+  countsPadding: true,
 
   parseConfig(json, where) {
     const c = parseWith(configSchema, json, where);
@@ -70,7 +74,7 @@ export const llama = defineModel<LlamaConfig>({
       // length has angles of its own, which keys in a cache would not follow.
       maxLength: Math.floor(c.max_position_embeddings * (rope.type === "linear" ? rope.factor : 1)),
       eps: c.rms_norm_eps,
-      activation: c.hidden_act === "gelu_pytorch_tanh" ? "gelu_tanh" : c.hidden_act,
+      activation: c.hidden_act,
       rope,
       attentionBias: c.attention_bias,
       mlpBias: c.mlp_bias,
@@ -79,24 +83,21 @@ export const llama = defineModel<LlamaConfig>({
   },
 
   parameters(c) {
-    const linear = (name: string, out: number, width: number, bias: boolean) => [
-      { name: `${name}.weight`, shape: [out, width] },
-      ...(bias ? [{ name: `${name}.bias`, shape: [out] }] : []),
-    ];
+    const [attention, feedForward] = [{ bias: c.attentionBias }, { bias: c.mlpBias }];
     const q = c.heads * c.headDim;
     const kv = c.kvHeads * c.headDim;
     return [
       { name: "model.embed_tokens.weight", shape: [c.vocabSize, c.hiddenSize] },
       ...Array.from({ length: c.layers }, (_, i) => `model.layers.${i}`).flatMap((layer) => [
         { name: `${layer}.input_layernorm.weight`, shape: [c.hiddenSize] },
-        ...linear(`${layer}.self_attn.q_proj`, q, c.hiddenSize, c.attentionBias),
-        ...linear(`${layer}.self_attn.k_proj`, kv, c.hiddenSize, c.attentionBias),
-        ...linear(`${layer}.self_attn.v_proj`, kv, c.hiddenSize, c.attentionBias),
-        ...linear(`${layer}.self_attn.o_proj`, c.hiddenSize, q, c.attentionBias),
+        ...linearParameters(`${layer}.self_attn.q_proj`, q, c.hiddenSize, attention),
+        ...linearParameters(`${layer}.self_attn.k_proj`, kv, c.hiddenSize, attention),
+        ...linearParameters(`${layer}.self_attn.v_proj`, kv, c.hiddenSize, attention),
+        ...linearParameters(`${layer}.self_attn.o_proj`, c.hiddenSize, q, attention),
         { name: `${layer}.post_attention_layernorm.weight`, shape: [c.hiddenSize] },
-        ...linear(`${layer}.mlp.gate_proj`, c.intermediateSize, c.hiddenSize, c.mlpBias),
-        ...linear(`${layer}.mlp.up_proj`, c.intermediateSize, c.hiddenSize, c.mlpBias),
-        ...linear(`${layer}.mlp.down_proj`, c.hiddenSize, c.intermediateSize, c.mlpBias),
+        ...linearParameters(`${layer}.mlp.gate_proj`, c.intermediateSize, c.hiddenSize, feedForward),
+        ...linearParameters(`${layer}.mlp.up_proj`, c.intermediateSize, c.hiddenSize, feedForward),
+        ...linearParameters(`${layer}.mlp.down_proj`, c.hiddenSize, c.intermediateSize, feedForward),
       ]),
       { name: "model.norm.weight", shape: [c.hiddenSize] },
       ...(c.tied ? [] : [{ name: "lm_head.weight", shape: [c.vocabSize, c.hiddenSize] }]),
@@ -111,8 +112,14 @@ export const llama = defineModel<LlamaConfig>({
     for (let i = 0; i < c.layers; i++) {
       x = m.layer(i, () => {
         const name = `model.layers.${i}`;
-        const attended = add(x, attend(m, c, i, m.rmsNorm(`${name}.input_layernorm`, x, c.eps), table));
-        return add(attended, mlp(m, c, `${name}.mlp`, m.rmsNorm(`${name}.post_attention_layernorm`, attended, c.eps)));
+        const normed = m.rmsNorm(`${name}.input_layernorm`, x, c.eps);
+        const attention = (input: Tensor) => attend(m, c, i, input, table);
+        const attended = add(x, m.branch(`${name}.self_attn`, "attention", normed, attention, x));
+        const again = m.rmsNorm(`${name}.post_attention_layernorm`, attended, c.eps);
+        return add(
+          attended,
+          m.branch(`${name}.mlp`, "mlp", again, (input) => mlp(m, c, `${name}.mlp`, input), attended),
+        );
       });
     }
     return m.tap("final_norm_out", m.rmsNorm("model.norm", x, c.eps));

@@ -17,6 +17,13 @@ export interface ModelSizes {
 export interface ModelDefinition<C extends ModelSizes = ModelSizes> {
   /** `model_type` of config.json. */
   readonly modelType: string;
+  /** Begins the names of what is not the output layer. Checkpoints of the model without an output layer leave it out. */
+  readonly basePrefix: string;
+  /**
+   * Without position ids transformers numbers the tokens of a row from 0, padding included; false where it takes positions from the attention mask. Training and
+   * generation here never count padding; to compare with the reference's plain forward pass one must.
+   */
+  readonly countsPadding: boolean;
   /** config.json of transformers 4.x or 5.x to sizes and switches. `where` begins error messages. */
   parseConfig(json: unknown, where: string): C;
   /** Every parameter, by its name in the checkpoint. */
