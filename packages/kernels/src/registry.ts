@@ -8,14 +8,17 @@ import { crossEntropy, crossEntropyGrad } from "./kernels/cross-entropy.ts";
 import { dropout } from "./kernels/dropout.ts";
 import { embedding, embeddingGrad } from "./kernels/embedding.ts";
 import { fillKernel } from "./kernels/fill.ts";
+import { lstmCell, lstmCellGrad } from "./kernels/lstm-cell.ts";
 import { matmul } from "./kernels/matmul.ts";
 import { fmaKernel } from "./measure.ts";
 import { inverseRowNormKernel, transposeKernel } from "./kernels/matrix.ts";
 import { norm, normGrad, normWeightGrad } from "./kernels/norm.ts";
 import { accumulate, adamw, clipFactor, sumSquares } from "./kernels/optimizer.ts";
 import { cacheWrite, pagedAttention } from "./kernels/paged-attention.ts";
+import { place } from "./kernels/place.ts";
 import { rope } from "./kernels/rope.ts";
 import { sample } from "./kernels/sample.ts";
+import { selectRows } from "./kernels/select-rows.ts";
 import { softmax, softmaxGrad } from "./kernels/softmax.ts";
 import { swigluGrad } from "./kernels/swiglu-grad.ts";
 import { unary } from "./kernels/unary.ts";
@@ -41,15 +44,19 @@ export const kernels: readonly Kernel[] = [
   fillKernel,
   fmaKernel,
   inverseRowNormKernel,
+  lstmCell,
+  lstmCellGrad,
   matmul,
   norm,
   normGrad,
   normWeightGrad,
   pagedAttention,
+  place,
   rope,
   rowwise,
   sample,
   scaledSum,
+  selectRows,
   softmax,
   softmaxGrad,
   spread,
