@@ -104,6 +104,20 @@ export const bloom = defineModel<BloomConfig>({
 
   logits: (m, c, hidden) => m.linear("lm_head", hidden, { isHead: true, weight: headWeight(c) }),
   headWeight,
+
+  tiny: [
+    { vocab_size: 96, hidden_size: 32, n_layer: 2, n_head: 4, seq_length: 128 },
+    // A number of heads that is no power of two.
+    {
+      vocab_size: 96,
+      n_embed: 40,
+      num_hidden_layers: 1,
+      num_attention_heads: 5,
+      seq_length: 128,
+      tie_word_embeddings: false,
+    },
+    { vocab_size: 96, hidden_size: 32, n_layer: 1, n_head: 4, apply_residual_connection_post_layernorm: true },
+  ],
 });
 
 function headWeight(c: BloomConfig): string {

@@ -112,6 +112,32 @@ export const gptNeo = defineModel<GptNeoConfig>({
 
   logits: (m, c, hidden) => m.linear("lm_head", hidden, { isHead: true, weight: headWeight(c) }),
   headWeight,
+
+  tiny: [
+    {
+      vocab_size: 96,
+      hidden_size: 32,
+      num_layers: 2,
+      num_heads: 4,
+      max_position_embeddings: 128,
+      attention_types: [[["global", "local"], 1]],
+      window_size: 5,
+    },
+    {
+      vocab_size: 96,
+      hidden_size: 32,
+      num_layers: 3,
+      num_heads: 4,
+      intermediate_size: 40,
+      max_position_embeddings: 128,
+      attention_types: [
+        [["local"], 1],
+        [["global"], 2],
+      ],
+      window_size: 3,
+      tie_word_embeddings: false,
+    },
+  ],
 });
 
 function headWeight(c: GptNeoConfig): string {

@@ -123,6 +123,31 @@ export const gptNeoX = defineModel<NeoXConfig>({
 
   logits: (m, c, hidden) => m.linear("embed_out", hidden, { isHead: true, weight: headWeight(c) }),
   headWeight,
+
+  tiny: [
+    {
+      vocab_size: 96,
+      hidden_size: 32,
+      intermediate_size: 48,
+      num_hidden_layers: 2,
+      num_attention_heads: 2,
+      max_position_embeddings: 128,
+    },
+    {
+      vocab_size: 96,
+      hidden_size: 32,
+      intermediate_size: 48,
+      num_hidden_layers: 2,
+      num_attention_heads: 4,
+      max_position_embeddings: 128,
+      rotary_pct: 1,
+      rotary_emb_base: 500,
+      use_parallel_residual: false,
+      attention_bias: false,
+      hidden_act: "gelu_new",
+      tie_word_embeddings: true,
+    },
+  ],
 });
 
 function headWeight(c: NeoXConfig): string {

@@ -109,6 +109,22 @@ export const gpt2 = defineModel<Gpt2Config>({
 
   logits: (m, c, hidden) => m.linear("lm_head", hidden, { isHead: true, weight: headWeight(c) }),
   headWeight,
+
+  tiny: [
+    { vocab_size: 96, n_embd: 32, n_layer: 2, n_head: 4, n_positions: 128 },
+    {
+      vocab_size: 96,
+      n_embd: 32,
+      n_layer: 2,
+      n_head: 2,
+      n_inner: 48,
+      n_positions: 128,
+      activation_function: "gelu",
+      scale_attn_weights: false,
+      scale_attn_by_inverse_layer_idx: true,
+      tie_word_embeddings: false,
+    },
+  ],
 });
 
 function headWeight(c: Gpt2Config): string {

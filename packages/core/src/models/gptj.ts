@@ -112,6 +112,11 @@ export const gptJ = defineModel<GptJConfig>({
     }),
   // The bias comes after the product.
   headWeight: () => undefined,
+
+  tiny: [
+    { vocab_size: 96, n_embd: 32, n_layer: 2, n_head: 4, n_positions: 128, rotary_dim: 4 },
+    { vocab_size: 96, n_embd: 32, n_layer: 1, n_head: 2, n_inner: 40, n_positions: 128, rotary_dim: 16 },
+  ],
 });
 
 function attend(

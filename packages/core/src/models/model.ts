@@ -36,6 +36,8 @@ export interface ModelDefinition<C extends ModelSizes = ModelSizes> {
   logits(m: ModelContext, config: C, hidden: Tensor): Tensor;
   /** The tensor that `logits` multiplies with, [vocabSize, hiddenSize], if that is all it does; then the loss needs no logits. */
   headWeight(config: C): string | undefined;
+  /** Very small configs, with what a config of this architecture may say: the tests run over them. Each is a config.json without its model_type. */
+  readonly tiny: readonly object[];
 }
 
 export function defineModel<C extends ModelSizes>(definition: ModelDefinition<C>): ModelDefinition<C> {

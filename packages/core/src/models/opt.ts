@@ -112,6 +112,42 @@ export const opt = defineModel<OptConfig>({
 
   logits: (m, c, hidden) => m.linear("lm_head", hidden, { isHead: true, weight: headWeight(c) }),
   headWeight,
+
+  tiny: [
+    {
+      vocab_size: 96,
+      hidden_size: 32,
+      ffn_dim: 48,
+      num_hidden_layers: 2,
+      num_attention_heads: 4,
+      max_position_embeddings: 128,
+      word_embed_proj_dim: 32,
+    },
+    // As OPT-350M: norms after the blocks, narrower embeddings.
+    {
+      vocab_size: 96,
+      hidden_size: 32,
+      ffn_dim: 48,
+      num_hidden_layers: 2,
+      num_attention_heads: 4,
+      max_position_embeddings: 128,
+      word_embed_proj_dim: 20,
+      do_layer_norm_before: false,
+    },
+    {
+      vocab_size: 96,
+      hidden_size: 32,
+      ffn_dim: 48,
+      num_hidden_layers: 1,
+      num_attention_heads: 4,
+      max_position_embeddings: 128,
+      word_embed_proj_dim: 32,
+      _remove_final_layer_norm: true,
+      enable_bias: false,
+      activation_function: "gelu",
+      tie_word_embeddings: false,
+    },
+  ],
 });
 
 function headWeight(c: OptConfig): string {
