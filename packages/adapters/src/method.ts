@@ -29,6 +29,8 @@ export interface Method<C = unknown> {
   readonly peftType: string;
   /** Config fields with PEFT's names and defaults. Unknown fields are kept. */
   readonly config: z.ZodType<C>;
+  /** What LLM-Adapters' finetune.py sets where its flags say nothing, where that is not the config's default. */
+  readonly trainingDefaults?: Readonly<Partial<C>>;
   /** Fields that PEFT writes and takes from the base (token_dim, num_layers, ...): a new config gets those it leaves open. */
   complete?(base: Base): Readonly<Record<string, unknown>>;
   /** Binds a config to a base. `shapeInFile` is there when a file is read. Throws UnknownName or ConfigError, beginning with `where`. */

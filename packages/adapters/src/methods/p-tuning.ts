@@ -32,6 +32,7 @@ export const pTuning = defineMethod<PTuningConfig>({
   name: "p-tuning",
   peftType: "P_TUNING",
   config: pTuningConfig,
+  trainingDefaults: { num_virtual_tokens: 30 },
   complete(base) {
     const fields = embeddingFields(base);
     return { ...fields, encoder_hidden_size: fields.token_dim, auto_mapping: null };

@@ -30,6 +30,7 @@ export const prefixTuning = defineMethod<PrefixConfig>({
   name: "prefix-tuning",
   peftType: "PREFIX_TUNING",
   config: prefixConfig,
+  trainingDefaults: { num_virtual_tokens: 30 },
   complete(base) {
     const fields = keyValueFields(base);
     // auto_mapping tells readers, this one included, that the layout is not the fork's.

@@ -29,6 +29,7 @@ export const promptTuning = defineMethod<PromptConfig>({
   name: "prompt-tuning",
   peftType: "PROMPT_TUNING",
   config: promptConfig,
+  trainingDefaults: { num_virtual_tokens: 30 },
   complete: (base) => ({ ...embeddingFields(base), auto_mapping: null }),
   bind(config, base, where, _origin, shapeInFile) {
     const fields = embeddingFields(base);
