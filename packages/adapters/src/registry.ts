@@ -1,10 +1,13 @@
 /** Every adapter method. */
 import { ConfigError, suggest, UnknownName } from "@graft/core/errors";
 import { parseWith } from "@graft/core/io";
+import { adapterp } from "./methods/adapterp.ts";
 import { lora } from "./methods/lora.ts";
+import { parallel } from "./methods/parallel.ts";
+import { series } from "./methods/series.ts";
 import type { Method } from "./method.ts";
 
-export const methods = { lora };
+export const methods = { adapterp, lora, parallel, series };
 export type MethodName = keyof typeof methods;
 
 /** A config's method and the config with its defaults: by `peft_type`, and by what else the config says where methods share one. Throws UnknownName or ConfigError. */
