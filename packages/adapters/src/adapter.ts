@@ -61,7 +61,7 @@ export async function createAdapter(
   where = "adapter config",
 ): Promise<LoadedAdapter> {
   const bound = bindAdapter(config, base, where);
-  return { config, bound, values: await bound.initialise(new Random(seed)) };
+  return { config: { ...config, ...bound.settledConfig }, bound, values: await bound.initialise(new Random(seed)) };
 }
 
 /**
@@ -160,9 +160,14 @@ export async function writeAdapterFiles(folder: string, adapter: LoadedAdapter, 
   for (const { key, parameter } of adapter.bound.savedBase)
     if (!adapter.stored || adapter.stored.has(key)) put(key, base.shapeOf(parameter)!, await base.read(parameter));
   writeSafetensors(join(folder, "adapter_model.safetensors"), tensors, { format: "pt" });
-  writeFileAtomic(join(folder, "adapter_config.json"), [adapter.configText ?? sortedJson(adapter.config)]);
+  writeFileAtomic(join(folder, "adapter_config.json"), [adapter.configText ?? sortedJson(adapter)]);
 }
 
-function sortedJson(config: AdapterConfig): string {
-  return JSON.stringify(Object.fromEntries(Object.entries(config).toSorted(([a], [b]) => (a < b ? -1 : 1))), null, 2);
+function sortedJson({ config, bound }: LoadedAdapter): string {
+  const sorted = Object.entries(config).toSorted(([a], [b]) => (a < b ? -1 : 1));
+  const text = JSON.stringify(Object.fromEntries(sorted), null, 2);
+  return (bound.floatFields ?? []).reduce(
+    (json, field) => json.replace(new RegExp(`^( {2}"${field}": -?\\d+)(?=,?$)`, "m"), "$1.0"),
+    text,
+  );
 }

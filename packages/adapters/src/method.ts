@@ -33,6 +33,10 @@ export interface Method<C = unknown> {
 export interface BoundMethod extends Adapter {
   /** A fresh adapter leaves the base's function as it is. */
   readonly startsAsIdentity: boolean;
+  /** Config fields as they were really used, defaults included: what the file of a new adapter says. */
+  readonly settledConfig?: Readonly<Record<string, unknown>>;
+  /** Config fields whose numbers a file spells with a decimal point: Python readers may tell 4.0 from 4. */
+  readonly floatFields?: readonly string[];
   /** Fresh values of every parameter. */
   initialise(random: Random): Promise<Map<string, Float32Array>>;
   /** The base parameters that merging changes, each computed when asked for: one at a time is in memory. Or why the method cannot be merged. */

@@ -2,12 +2,16 @@
 import { ConfigError, suggest, UnknownName } from "@graft/core/errors";
 import { parseWith } from "@graft/core/io";
 import { adapterp } from "./methods/adapterp.ts";
+import { compacter } from "./methods/compacter.ts";
+import { heParallel } from "./methods/he-parallel.ts";
+import { houlsby } from "./methods/houlsby.ts";
 import { lora } from "./methods/lora.ts";
 import { parallel } from "./methods/parallel.ts";
+import { pfeiffer } from "./methods/pfeiffer.ts";
 import { series } from "./methods/series.ts";
 import type { Method } from "./method.ts";
 
-export const methods = { adapterp, lora, parallel, series };
+export const methods = { adapterp, compacter, "he-parallel": heParallel, houlsby, lora, parallel, pfeiffer, series };
 export type MethodName = keyof typeof methods;
 
 /** A config's method and the config with its defaults: by `peft_type`, and by what else the config says where methods share one. Throws UnknownName or ConfigError. */

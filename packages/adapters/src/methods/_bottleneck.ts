@@ -140,6 +140,7 @@ export function boundBottlenecks(
     readonly startsAsIdentity: boolean;
     readonly sites: readonly BottleneckSite[];
     readonly replaced: ReadonlyMap<string, string>;
+    readonly settledConfig: Readonly<Record<string, unknown>>;
     readonly aliases?: ReadonlyMap<string, string>;
   },
 ): BoundMethod {
@@ -149,6 +150,8 @@ export function boundBottlenecks(
   return {
     method: adapter.method,
     startsAsIdentity: adapter.startsAsIdentity,
+    settledConfig: adapter.settledConfig,
+    floatFields: ["scaling", "adapter_dropout", "dropout", "phm_init_range"],
     parameters: [
       ...[...starting.values()].map(({ key, shape, trainable }) => ({ key, shape, trainable })),
       ...[...replaced].map(([name, key]) => ({ key, shape: base.shapeOf(name)!, trainable: true })),

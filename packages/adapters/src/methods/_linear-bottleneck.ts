@@ -102,7 +102,8 @@ function bind(
   const names = layerNames[base.modelType];
   const act = activationNamed(config.non_linearity, where);
   const start = starts[config.init_weights];
-  const sites = selected(kind, config, base, where, origin).map((module) => {
+  const targetModules = targetsOf(kind, config, base, where);
+  const sites = selected(targetModules, config, base, where, origin).map((module) => {
     const { site, placement } = placed(kind, module, names, base, where);
     // A bottleneck before the layer works on its input, one after it on its output, one beside it goes from one to the other.
     const inDim = placement === after ? site.outDim : site.inDim;
@@ -137,24 +138,32 @@ function bind(
     startsAsIdentity: start.up === zeros,
     sites,
     replaced,
+    settledConfig: { ...config, target_modules: targetModules },
     aliases: headAliases(keys, base),
   });
 }
 
-function selected(
+function targetsOf(
   kind: LinearBottleneck,
+  config: BottleneckConfig,
+  base: Base,
+  where: string,
+): readonly string[] | string {
+  const names = layerNames[base.modelType];
+  const targetModules = config.target_modules ?? (names && kind.defaultTargets(names));
+  if (targetModules) return targetModules;
+  throw new ConfigError(
+    `${where}: target_modules is not set, and ${base.modelType} has no default for ${kind.name}; defaults are there for ${Object.keys(layerNames).join(", ")}`,
+  );
+}
+
+function selected(
+  targetModules: readonly string[] | string,
   config: BottleneckConfig,
   base: Base,
   where: string,
   origin: ConfigOrigin,
 ): ModuleSite[] {
-  const names = layerNames[base.modelType];
-  const targetModules = config.target_modules ?? (names && kind.defaultTargets(names));
-  if (!targetModules) {
-    throw new ConfigError(
-      `${where}: target_modules is not set, and ${base.modelType} has no default for ${kind.name}; defaults are there for ${Object.keys(layerNames).join(", ")}`,
-    );
-  }
   const isFile = origin === "file";
   const savedNames = config.modules_to_save ?? undefined;
   // The fork matches ends of paths without a dot before them; only its files need that.
