@@ -35,6 +35,7 @@ export async function verifyAdapter(kase: Case, device: Device, recorder: Record
       const batch = paddedBatch(shape, integers(inputs, "input_ids").data, {
         mask,
         labels: integers(inputs, "labels").data,
+        countsPadding: model.definition.countsPadding,
       });
       const vocab = model.config.vocabSize;
       const real = (i: number) => mask[Math.floor(i / vocab)] === 1;
@@ -83,7 +84,7 @@ async function training(
     for (const [key, got] of await step.gradients())
       recorder.floats("grad", `grad/${key}`, got, floats(t, `grad/${key}`), toleranceOf(kase, "grad"));
     const losses: number[] = [];
-    for (const [i, micro] of trainingBatches(inputs).slice(0, info.steps).entries()) {
+    for (const [i, micro] of trainingBatches(inputs, model.definition.countsPadding).slice(0, info.steps).entries()) {
       losses.push(await step.micro(micro, { lossScale: 1 / micro.supervised, isFirst: true, seed: 0, step: i }));
       await step.update(info.lr, i + 1);
     }

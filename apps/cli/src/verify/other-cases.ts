@@ -50,7 +50,7 @@ export async function verifyTraining(kase: Case, device: Device, recorder: Recor
     });
     const schedule = scheduleFor(loop.scheduler, { warmupSteps: loop.warmup_steps, totalSteps: loop.total_steps });
     try {
-      const batches = trainingBatches(t);
+      const batches = trainingBatches(t, model.definition.countsPadding);
       const losses: number[] = [];
       const norms: number[] = [];
       for (let s = 0; s < loop.total_steps; s++) {

@@ -11,14 +11,23 @@ export interface PaddedBatch extends MicroBatch {
   readonly supervised: number;
 }
 
-/** A reference batch (labels on their own tokens, -100 to ignore) as the graph takes it. Without position ids, positions count from 0, padding included. */
+/**
+ * A reference batch (labels on their own tokens, -100 to ignore) as the graph takes it. Without position ids, positions count from 0, padding included unless
+ * the model says otherwise.
+ */
 export function paddedBatch(
   shape: readonly number[],
   ids: Int32Array,
-  options: { readonly mask?: Int32Array; readonly labels?: Int32Array; readonly positions?: Int32Array },
+  options: {
+    readonly mask?: Int32Array;
+    readonly labels?: Int32Array;
+    readonly positions?: Int32Array;
+    readonly countsPadding: boolean;
+  },
 ): PaddedBatch {
   const [batch, length] = shape as [number, number];
   const labels = new Int32Array(batch * length).fill(-100);
+  const segments = options.mask ?? new Int32Array(batch * length).fill(1);
   let supervised = 0;
   for (let i = 0; i < labels.length; i++) {
     const next = (i + 1) % length === 0 ? -100 : (options.labels?.[i + 1] ?? -100);
@@ -30,20 +39,30 @@ export function paddedBatch(
     length,
     ids,
     labels,
-    positions: options.positions ?? Int32Array.from(ids, (_, i) => i % length),
-    segments: options.mask ?? new Int32Array(batch * length).fill(1),
+    positions: options.positions ?? defaultPositions(length, segments, options.countsPadding),
+    segments,
     supervised,
   };
 }
 
+/** 0, 1, ... in each row: over all tokens, or over those that are no padding. */
+function defaultPositions(length: number, segments: Int32Array, countsPadding: boolean): Int32Array {
+  let next = 0;
+  return segments.map((segment, i) => {
+    if (i % length === 0) next = 0;
+    if (countsPadding || segment !== 0) return next++;
+    return Math.max(0, next - 1);
+  });
+}
+
 /** The fixed training batches of a case: train.input_ids, .attention_mask and .labels, [batches, rows, length]. */
-export function trainingBatches(file: SafetensorsFile): PaddedBatch[] {
+export function trainingBatches(file: SafetensorsFile, countsPadding: boolean): PaddedBatch[] {
   const [ids, mask, labels] = ["input_ids", "attention_mask", "labels"].map((name) => integers(file, `train.${name}`));
   const [batches, ...shape] = ids!.shape as [number, ...number[]];
   const size = ids!.data.length / batches;
   return Array.from({ length: batches }, (_, i) => {
     const part = ({ data }: { data: Int32Array }) => data.slice(i * size, (i + 1) * size);
-    return paddedBatch(shape, part(ids!), { mask: part(mask!), labels: part(labels!) });
+    return paddedBatch(shape, part(ids!), { mask: part(mask!), labels: part(labels!), countsPadding });
   });
 }
 

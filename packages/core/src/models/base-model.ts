@@ -87,6 +87,16 @@ export function readModelConfig(folder: string): {
   };
 }
 
+/** The weights of a folder under the names of `definition`, also where the file was saved from the model without its output layer. */
+export function openModelCheckpoint(folder: string, definition: ModelDefinition, config: ModelSizes): Checkpoint {
+  const known = new Set(definition.parameters(config).map((p) => p.name));
+  const belongs = (name: string) => known.has(name) || definition.isIgnored(config, name);
+  return openCheckpoint(folder, (stored) => {
+    const whole = definition.basePrefix + stored;
+    return !belongs(stored) && belongs(whole) ? whole : stored;
+  });
+}
+
 /**
  * Loads a Hugging Face folder onto the device in pieces of a few MB: the host never holds a whole matrix. Matrices keep or take `dtype`; vectors are f32.
  * Throws CheckpointError naming a tensor that is missing, of the wrong shape, or not known.
@@ -97,7 +107,7 @@ export function loadBaseModel(
   options: { readonly dtype?: WeightDType; readonly onTensor?: (done: number, total: number) => void } = {},
 ): BaseModel {
   const { definition, config, generation } = readModelConfig(folder);
-  const checkpoint = openCheckpoint(folder);
+  const checkpoint = openModelCheckpoint(folder, definition, config);
   const weights = new Map<string, DeviceTensor>();
   const destroy = (): void => {
     for (const { buffer } of weights.values()) buffer.destroy();

@@ -1,7 +1,7 @@
 /** What model code is written against: parameters, sites and attention, for one trace of the model. */
 import { ShapeError } from "../errors/index.ts";
 import type { DType, Graph, Tensor } from "../graph/graph.ts";
-import { addColumns, embedding, layerNorm, matmul, reshape, rmsNorm } from "../ops/index.ts";
+import { addColumns, embedding, layerNorm, matmul, reshape, rmsNorm, slice } from "../ops/index.ts";
 import type { BranchSite, EmbeddingSite, Hooks, LinearSite, Site } from "./site.ts";
 
 /** A parameter of the base as the checkpoint names it. */
@@ -148,6 +148,12 @@ export class ModelContext {
     const [tokens, width] = x.shape as [number, number];
     if (width % headDim !== 0) throw new ShapeError(`heads: width ${width} is no multiple of the head size ${headDim}`);
     return reshape(x, [tokens, width / headDim, headDim]);
+  }
+
+  /** The parts of a fused projection whose columns lie head by head, [head][part][headDim]: each [tokens, heads, headDim]. x: [tokens, heads * parts * headDim]. */
+  fusedHeads(x: Tensor, headDim: number, parts: number): Tensor[] {
+    const grouped = this.heads(x, parts * headDim); // [tokens, heads, parts * headDim]
+    return Array.from({ length: parts }, (_, i) => slice(grouped, 2, i * headDim, headDim));
   }
 
   /** One decoder layer: the unit of recomputation, and the layer number of the sites inside. */
