@@ -24,6 +24,7 @@ import { sampleOp } from "./sample.ts";
 import { windowOp } from "./slice.ts";
 import { selectRowsOp } from "./select-rows.ts";
 import { softmaxGradOp, softmaxOp } from "./softmax.ts";
+import { swapAxesOp } from "./swap-axes.ts";
 import { activationGradOp, unaryOp } from "./unary.ts";
 
 export const ops: readonly Op[] = [
@@ -68,6 +69,7 @@ export const ops: readonly Op[] = [
   softmaxOp,
   spreadOp,
   sumRowsOp,
+  swapAxesOp,
   swigluGradOp,
   swigluOp,
   transposeOp,
