@@ -21,7 +21,7 @@ import { createHash } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import type { Base, BoundMethod, ConfigOrigin } from "./method.ts";
+import type { Base, BoundMethod, ConfigOrigin, ShapeInFile } from "./method.ts";
 import { methodByPeftType } from "./registry.ts";
 
 const configSchema = z.looseObject({ peft_type: z.string() });
@@ -49,9 +49,10 @@ export function bindAdapter(
   base: Base,
   where: string,
   origin: ConfigOrigin = "new",
+  shapeInFile?: ShapeInFile,
 ): BoundMethod {
   const method = methodByPeftType(config.peft_type, where);
-  return method.bind(parseWith(method.config, config, where), base, where, origin);
+  return method.bind(parseWith(method.config, config, where), base, where, origin, shapeInFile);
 }
 
 /** A fresh adapter with seeded initial values. */
@@ -74,16 +75,21 @@ export function loadAdapter(folder: string, base: Base): LoadedAdapter {
   if (!existsSync(configPath))
     throw new CheckpointError(`${folder}: is no adapter folder, it has no adapter_config.json`);
   const config = readJson(configPath, configSchema);
-  const bound = bindAdapter(config, base, configPath, "file");
   const file = openAdapterFile(folder);
   const { path } = file;
   try {
+    const bound = bindAdapter(config, base, configPath, "file", (key) => file.tensors.get(key)?.shape);
     const values = new Map<string, Float32Array>();
     const stored = new Map<string, StoredAs>();
     for (const { key, shape } of bound.parameters) {
       const alias = bound.aliases?.get(key);
       const name = alias !== undefined && !file.tensors.has(key) ? alias : key;
       const info = file.tensors.get(name);
+      const derive = bound.derived?.get(key);
+      if (!info && derive) {
+        values.set(key, derive());
+        continue;
+      }
       if (!info)
         throw new CheckpointError(
           `${path}: has no tensor ${key}, which ${config.peft_type} with this config needs on this base${bound.missing ?? "; is the adapter for another base?"}`,
@@ -154,6 +160,7 @@ export async function writeAdapterFiles(folder: string, adapter: LoadedAdapter, 
     tensors.set(as?.name ?? key, { dtype, shape, bytes: fromFloat32(values, dtype) });
   };
   for (const { key, shape } of adapter.bound.parameters) {
+    if (adapter.bound.derived?.has(key) && !adapter.stored?.has(key)) continue;
     const values = adapter.values.get(key);
     if (!values) throw new ConfigError(`${folder}: no values for ${key}`);
     put(key, shape, values);

@@ -17,6 +17,9 @@ export interface Base {
 /** Where a config comes from: in a new one every target must be there; a file may, as in PEFT, name modules that other models have. */
 export type ConfigOrigin = "new" | "file";
 
+/** Shape of a tensor of an adapter's file, where a config alone does not say it; undefined if the file has none of that key. */
+export type ShapeInFile = (key: string) => readonly number[] | undefined;
+
 export interface Method<C = unknown> {
   /** Graft's name, as in `--adapter-name`. */
   readonly name: string;
@@ -24,8 +27,8 @@ export interface Method<C = unknown> {
   readonly peftType: string;
   /** Config fields with PEFT's names and defaults. Unknown fields are kept. */
   readonly config: z.ZodType<C>;
-  /** Binds a config to a base. Throws UnknownName or ConfigError, beginning with `where`. */
-  bind(config: C, base: Base, where: string, origin: ConfigOrigin): BoundMethod;
+  /** Binds a config to a base. `shapeInFile` is there when a file is read. Throws UnknownName or ConfigError, beginning with `where`. */
+  bind(config: C, base: Base, where: string, origin: ConfigOrigin, shapeInFile?: ShapeInFile): BoundMethod;
 }
 
 export interface BoundMethod extends Adapter {
@@ -47,6 +50,8 @@ export interface BoundMethod extends Adapter {
   readonly missing?: string;
   /** Other keys under which files of other versions keep a parameter. */
   readonly aliases?: ReadonlyMap<string, string>;
+  /** Parameters that a file may lack, because they follow from the config; they are written only where they were read. */
+  readonly derived?: ReadonlyMap<string, () => Float32Array>;
   /** Tensors of the base that PEFT saves beside the parameters (an embedding or output layer under a LoRA); a file may lack them. */
   readonly savedBase: readonly { readonly key: string; readonly parameter: string }[];
 }

@@ -1,0 +1,88 @@
+/** PEFT's methods beside LoRA, on a tiny llama: what each must survive, and what it refuses. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { type BaseModel, loadBaseModel } from "@graft/core/models";
+import { type Device, openDevice } from "@graft/kernels";
+import { mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { writeTinyModel } from "../../core/test/tiny-model.ts";
+import { baseOf, bindAdapter, createAdapter } from "../src/index.ts";
+import { expectSurvives } from "./survives.ts";
+
+let device: Device;
+let models: Record<"plain" | "biased", BaseModel>;
+const folder = mkdtempSync(join(tmpdir(), "methods-"));
+beforeAll(async () => {
+  device = await openDevice();
+  const load = (name: string, config: object) =>
+    loadBaseModel(device, writeTinyModel(join(folder, "base", name), { config }));
+  models = { plain: load("plain", {}), biased: load("biased", { attention_bias: true, mlp_bias: true }) };
+});
+afterAll(async () => {
+  for (const model of Object.values(models)) model.destroy();
+  await device.close();
+});
+
+/** By peft_type and name; those of the second table do not start as the base. */
+const identities: Readonly<Record<string, Readonly<Record<string, object>>>> = {
+  IA3: {
+    "with default targets": {},
+    "on outputs alone": { target_modules: ["q_proj", "up_proj"], feedforward_modules: [] },
+    "by a regular expression": { target_modules: ".*(k|down)_proj", feedforward_modules: ".*down_proj" },
+    "with a module saved whole": { modules_to_save: ["lm_head"] },
+  },
+};
+const others: typeof identities = {
+  IA3: { "from random factors": { init_ia3_weights: false } },
+};
+
+for (const [isIdentity, table] of [
+  [true, identities],
+  [false, others],
+] as const) {
+  for (const [peft_type, variants] of Object.entries(table)) {
+    for (const [name, changes] of Object.entries(variants)) {
+      for (const base of ["plain", "biased"] as const) {
+        test(`${peft_type} ${name}, ${base} base: ${isIdentity ? "fresh it changes nothing; " : ""}merged it equals applied; saved twice it has the same bytes`, () =>
+          expectSurvives({
+            model: models[base],
+            folder: join(folder, peft_type, name, base),
+            config: { peft_type, ...changes },
+            isIdentity,
+          }));
+      }
+    }
+  }
+}
+
+/** What a new adapter of a config is refused for. */
+const mistakes: readonly (readonly [string, object, string])[] = [
+  [
+    "IA3",
+    { target_modules: ["q_proj"], feedforward_modules: ["down_proj"] },
+    'feedforward_modules names "down_proj", which is not among',
+  ],
+  [
+    "IA3",
+    { target_modules: ["q_prj"], feedforward_modules: [] },
+    'target module "q_prj" is no module of this model; did you mean q_proj',
+  ],
+  [
+    "IA3",
+    { target_modules: ["embed_tokens"], feedforward_modules: [] },
+    "ia3 on the embedding model.embed_tokens is not supported",
+  ],
+];
+test.each(mistakes)("%s %p is refused: %s", async (peft_type, changes, message) => {
+  await expect(createAdapter({ peft_type, ...changes }, baseOf(models.plain), 1, "test")).rejects.toThrow(
+    `test: ${message}`,
+  );
+});
+
+test("a base without defaults needs target_modules", () => {
+  const base = { ...baseOf(models.plain), modelType: "other" };
+  for (const peft_type of Object.keys(identities))
+    expect(() => bindAdapter({ peft_type, total_step: 10 }, base, "test")).toThrow(
+      "test: target_modules is not set and other has no default",
+    );
+});
