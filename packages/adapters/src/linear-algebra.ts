@@ -68,6 +68,26 @@ export function multiplyTransposed(a: Matrix, b: Matrix): Matrix {
   return out;
 }
 
+/** a + scale b, of one shape. */
+export function added(a: Matrix, b: Matrix, scale = 1): Matrix {
+  return { ...a, data: a.data.map((x, at) => x + scale * b.data[at]!) };
+}
+
+/** Products entry by entry, of one shape. */
+export function hadamard(a: Matrix, b: Matrix): Matrix {
+  return { ...a, data: a.data.map((x, at) => x * b.data[at]!) };
+}
+
+/** Row r times factors[r]. */
+export function scaledRows(a: Matrix, factors: ArrayLike<number>): Matrix {
+  return { ...a, data: a.data.map((x, at) => x * factors[Math.floor(at / a.columns)]!) };
+}
+
+/** Column c times factors[c]. */
+export function scaledColumns(a: Matrix, factors: ArrayLike<number>): Matrix {
+  return { ...a, data: a.data.map((x, at) => x * factors[at % a.columns]!) };
+}
+
 /**
  * The first k columns of Q and the first k rows of R of a = Q R (Householder; Golub & Van Loan 2013, 5.2.2): q [m, k] has orthonormal columns, r [k, n] is upper triangular.
  * k is at most min(m, n) and costs 4 k m n.

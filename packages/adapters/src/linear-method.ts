@@ -13,7 +13,7 @@ import {
   type Method,
   type ShapeInFile,
 } from "./method.ts";
-import { keyOf, olderBiasKeys, type Replaced, savedBaseOf, savedModules, trainedBiases, valueOf } from "./replaced.ts";
+import { keyOf, olderBiasKeys, replacing, savedBaseOf, savedModules, trainedBiases, valueOf } from "./replaced.ts";
 import type { Start } from "./starts.ts";
 import { attentionTargets, chosenLinears, type DefaultTargets, type TargetConfig } from "./target-config.ts";
 
@@ -107,12 +107,12 @@ export function bindLinear<C extends LinearConfig>(method: LinearMethod<C>, conf
     Object.entries(adapter.parameters).map(([name, start]) => ({ key: keys[name]!, ...start })),
   );
   const biases = trainedBiases(config.bias ?? "none", base, new Set(linears.map(({ name }) => name)));
-  const replaced = new Map([...biases, ...savedModules(config.modules_to_save, base, where)]);
+  const whole = replacing(new Map([...biases, ...savedModules(config.modules_to_save, base, where)]), base, where);
   const derived = shared.filter(({ isDerived }) => isDerived);
   const parameters = [
     ...starts.map(({ key, shape }) => ({ key, shape, trainable: true })),
     ...shared.map(({ key, shape }) => ({ key, shape, trainable: false })),
-    ...[...replaced].map(([name, key]) => ({ key, shape: base.shapeOf(name)!, trainable: true })),
+    ...whole.parameters,
   ];
   const shapes = new Map(parameters.map(({ key, shape }) => [key, shape]));
   return {
@@ -123,11 +123,15 @@ export function bindLinear<C extends LinearConfig>(method: LinearMethod<C>, conf
     derived: new Map(derived.map(({ key, init }) => [key, () => init(new Random(0))])),
     async initialise(random) {
       const values = new Map([...starts, ...shared].map(({ key, init }) => [key, init(random)]));
-      for (const [name, key] of replaced) values.set(key, await base.read(name));
+      await whole.initialise(values);
       return values;
     },
-    hooks: ({ parameter, seed }) => linearHooks(sites, replaced, parameter, seed),
-    merge: (values) => mergeLinear(base, sites, replaced, (key) => readMatrix(values, key, shapes.get(key)!, where)),
+    hooks: ({ parameter, seed }) => ({ parameter: whole.hook(parameter), linear: linearHook(sites, parameter, seed) }),
+    merge: (values) =>
+      new Map([
+        ...mergeLinear(base, sites, (key) => readMatrix(values, key, shapes.get(key)!, where)),
+        ...whole.merge(values),
+      ]),
   };
 }
 
@@ -142,36 +146,28 @@ function readMatrix(
   return matrix(rows, rows === 0 ? 0 : data.length / rows, data);
 }
 
-function linearHooks(
+function linearHook(
   sites: readonly BoundSite[],
-  replaced: Replaced,
   parameter: (key: string) => Tensor,
   seed: Tensor | undefined,
-): Hooks {
+): NonNullable<Hooks["linear"]> {
   const bySite = new Map(sites.map((own) => [own.site.name, own]));
-  return {
-    parameter(name) {
-      const key = replaced.get(name);
-      return key === undefined ? undefined : parameter(key);
-    },
-    linear(site, x, f, weight) {
-      const own = bySite.get(site.name);
-      if (!own) return f(x);
-      const call: LinearCall = {
-        x,
-        f,
-        multiply: (input) => matmul(input, weight, { transB: !site.fanInFanOut }),
-        drop: (input, p) => (seed ? dropout(input, seed, { p, stream: hashText(site.name) }) : input),
-      };
-      return own.adapter.apply(call, mapValues(own.keys, parameter));
-    },
+  return (site, x, f, weight) => {
+    const own = bySite.get(site.name);
+    if (!own) return f(x);
+    const call: LinearCall = {
+      x,
+      f,
+      multiply: (input) => matmul(input, weight, { transB: !site.fanInFanOut }),
+      drop: (input, p) => (seed ? dropout(input, seed, { p, stream: hashText(site.name) }) : input),
+    };
+    return own.adapter.apply(call, mapValues(own.keys, parameter));
   };
 }
 
 function mergeLinear(
   base: Base,
   sites: readonly BoundSite[],
-  replaced: Replaced,
   read: (key: string) => Matrix,
 ): Map<string, () => Promise<Float32Array>> {
   const merged = new Map<string, () => Promise<Float32Array>>();
@@ -189,7 +185,6 @@ function mergeLinear(
       merged.set(name, async () => adapter.mergeBias!(await base.read(name), mapValues(keys, read)));
     }
   }
-  for (const [name, key] of replaced) merged.set(name, async () => Float32Array.from(read(key).data));
   return merged;
 }
 

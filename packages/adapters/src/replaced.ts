@@ -1,6 +1,7 @@
 /** Parameters of the base that an adapter trains whole: modules_to_save and biases. */
 import { ConfigError, suggest } from "@graft/core/errors";
-import type { Site } from "@graft/core/nn";
+import type { Tensor } from "@graft/core/graph";
+import type { AdapterParameter, Hooks, Site } from "@graft/core/nn";
 import type { Base, BoundMethod } from "./method.ts";
 
 /** Parameter of the base to its key in the adapter's file. */
@@ -61,6 +62,29 @@ export function savedBaseOf(sites: readonly Site[]): BoundMethod["savedBase"] {
       ? [{ key: `${keyOf(site.name)}.base_layer.weight`, parameter: `${site.name}.weight` }]
       : [],
   );
+}
+
+/** Their part of a bound method. */
+export interface Replacing {
+  readonly parameters: readonly AdapterParameter[];
+  /** They start as they are in the base. */
+  initialise(values: Map<string, Float32Array>): Promise<void>;
+  hook(parameter: (key: string) => Tensor): NonNullable<Hooks["parameter"]>;
+  merge(values: ReadonlyMap<string, Float32Array>): Map<string, () => Promise<Float32Array>>;
+}
+
+export function replacing(replaced: Replaced, base: Base, where: string): Replacing {
+  return {
+    parameters: [...replaced].map(([name, key]) => ({ key, shape: base.shapeOf(name)!, trainable: true })),
+    async initialise(values) {
+      for (const [name, key] of replaced) values.set(key, await base.read(name));
+    },
+    hook: (parameter) => (name) => {
+      const key = replaced.get(name);
+      return key === undefined ? undefined : parameter(key);
+    },
+    merge: (values) => new Map([...replaced].map(([name, key]) => [name, async () => valueOf(values, key, where)])),
+  };
 }
 
 /** The values of a key. Throws ConfigError, beginning with `where`, if there are none. */

@@ -98,3 +98,13 @@ export function refuse(config: object, reasons: Readonly<Record<string, string>>
     if (!isUnset) throw new ConfigError(`${where}: ${field} (${what}) is not supported`);
   }
 }
+
+/** Throws ConfigError where a new adapter would train with a dropout that is not there. A file is only read: dropout is no part of its function. */
+export function refuseDropout(
+  config: object,
+  fields: readonly string[],
+  { where, origin }: { readonly where: string; readonly origin: ConfigOrigin },
+): void {
+  const reasons = Object.fromEntries(fields.map((field) => [field, "dropout of whole rows, blocks or modules"]));
+  if (origin === "new") refuse(config, reasons, where);
+}

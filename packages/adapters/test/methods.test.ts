@@ -31,8 +31,23 @@ const identities: Readonly<Record<string, Readonly<Record<string, object>>>> = {
     "by a regular expression": { target_modules: ".*(k|down)_proj", feedforward_modules: ".*down_proj" },
     "with a module saved whole": { modules_to_save: ["lm_head"] },
   },
+  LN_TUNING: {
+    "with default targets": {},
+    "on some norms": { target_modules: ["norm"], modules_to_save: ["q_proj"] },
+    "on a whole block": { target_modules: ["layers.1.mlp"] },
+  },
+  LOHA: {
+    "with default targets": {},
+    "with patterns": {
+      target_modules: "all-linear",
+      r: 3,
+      rank_pattern: { down_proj: 2 },
+      alpha_pattern: { q_proj: 5 },
+    },
+  },
 };
 const others: typeof identities = {
+  LOHA: { "from random factors": { init_weights: false, target_modules: "all-linear", alpha: 100 } },
   IA3: { "from random factors": { init_ia3_weights: false } },
 };
 
@@ -73,7 +88,7 @@ const mistakes: readonly (readonly [string, object, string])[] = [
     "ia3 on the embedding model.embed_tokens is not supported",
   ],
 ];
-test.each(mistakes)("%s %p is refused: %s", async (peft_type, changes, message) => {
+test.each(mistakes)("%s is refused what it does not do: %p %s", async (peft_type, changes, message) => {
   await expect(createAdapter({ peft_type, ...changes }, baseOf(models.plain), 1, "test")).rejects.toThrow(
     `test: ${message}`,
   );

@@ -124,12 +124,11 @@ export function checkInitialisation(config: LoraConfig, sites: readonly LoraSite
   }
 }
 
-/** `replaced` maps base parameters that are trained whole to their keys: they start as they are. Throws ConfigError for names that only loading knows. */
+/** Throws ConfigError for names that only loading knows. */
 export async function initialise(
   config: LoraConfig,
   base: Base,
   sites: readonly LoraSite[],
-  replaced: ReadonlyMap<string, string>,
   random: Random,
   where: string,
 ): Promise<Map<string, Float32Array>> {
@@ -164,7 +163,6 @@ export async function initialise(
       values.set(keys.magnitude, rowNorms(await changedWeight(base, { ...own, scaling }, values), site.outDim));
     }
   }
-  for (const [name, key] of replaced) values.set(key, await base.read(name));
   return values;
 }
 

@@ -3,7 +3,7 @@ import type { LinearSite } from "@graft/core/nn";
 import { mulColumns } from "@graft/core/ops";
 import { ConfigError } from "@graft/core/errors";
 import { z } from "zod";
-import { matrix } from "../linear-algebra.ts";
+import { scaledColumns, scaledRows } from "../linear-algebra.ts";
 import { type Binding, defineLinearMethod, type LinearAdapter } from "../linear-method.ts";
 import { constant, normal } from "../starts.ts";
 import { moduleNames, targetFields } from "../target-config.ts";
@@ -59,12 +59,7 @@ function scaledInput({ inDim }: LinearSite, config: Ia3Config): LinearAdapter<"i
   return {
     parameters: { ia3_l: begin(config, [1, inDim]) },
     apply: ({ x, f }, { ia3_l: l }) => f(mulColumns(x, l)),
-    merge: (w, { ia3_l: l }) =>
-      matrix(
-        w.rows,
-        w.columns,
-        w.data.map((v, at) => v * l.data[at % w.columns]!),
-      ),
+    merge: (weight, { ia3_l: l }) => scaledColumns(weight, l.data),
   };
 }
 
@@ -72,12 +67,7 @@ function scaledOutput({ outDim }: LinearSite, config: Ia3Config): LinearAdapter<
   return {
     parameters: { ia3_l: begin(config, [outDim, 1]) },
     apply: ({ x, f }, { ia3_l: l }) => mulColumns(f(x), l),
-    merge: (w, { ia3_l: l }) =>
-      matrix(
-        w.rows,
-        w.columns,
-        w.data.map((v, at) => v * l.data[Math.floor(at / w.columns)]!),
-      ),
+    merge: (weight, { ia3_l: l }) => scaledRows(weight, l.data),
     mergeBias: (bias, { ia3_l: l }) => bias.map((v, at) => v * l.data[at]!),
   };
 }

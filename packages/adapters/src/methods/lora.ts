@@ -9,7 +9,15 @@ import { add, dropout, embedding, inverseRowNorm, matmul, mul, mulColumns, scale
 import { hashText } from "@graft/core/random";
 import type { z } from "zod";
 import { type Base, type BoundMethod, defineMethod } from "../method.ts";
-import { olderBiasKeys, type Replaced, savedBaseOf, savedModules, trainedBiases, valueOf } from "../replaced.ts";
+import {
+  olderBiasKeys,
+  type Replaced,
+  replacing,
+  savedBaseOf,
+  savedModules,
+  trainedBiases,
+  valueOf,
+} from "../replaced.ts";
 import { checkFunction, type LoraConfig, loraConfig, type LoraSite, loraSites } from "./_lora-config.ts";
 import { checkInitialisation, findInitialisation, initialise } from "./_lora-init.ts";
 import { changedWeight, rowNorms, toPlainLora } from "./_lora-weight.ts";
@@ -39,7 +47,7 @@ function bound(
 ): BoundMethod {
   const bySite = new Map(sites.map((s) => [s.site.name, s]));
   const biases = trainedBiases(config.bias, base, new Set(bySite.keys()));
-  const replaced = new Map([...biases, ...saved]);
+  const whole = replacing(new Map([...biases, ...saved]), base, where);
   const parameters: AdapterParameter[] = [
     ...sites.flatMap(({ site, r, keys }) => {
       const [aShape, bShape] =
@@ -66,39 +74,41 @@ function bound(
           : []),
       ];
     }),
-    ...[...replaced].map(([name, key]) => ({ key, shape: base.shapeOf(name)!, trainable: true })),
+    ...whole.parameters,
   ];
   return {
     method: "lora",
     parameters,
     savedBase: savedBaseOf(sites.map(({ site }) => site)),
     aliases: olderBiasKeys(biases),
-    initialise: (random) => initialise(config, base, sites, replaced, random, where),
+    async initialise(random) {
+      const values = await initialise(config, base, sites, random, where);
+      await whole.initialise(values);
+      return values;
+    },
     ...(sites.some(({ keys }) => keys.start)
       ? {
           toPlain: (values) => toPlainLora(config, sites, values),
           missing: `; PEFT must save an adapter with init_lora_weights "${config.init_lora_weights}" with path_initial_model_for_weight_conversion`,
         }
       : {}),
-    hooks: ({ parameter, seed }) => loraHooks(config, bySite, replaced, parameter, seed),
-    merge: (values) => mergeLora(base, sites, replaced, values, where),
+    hooks: ({ parameter, seed }) => ({
+      parameter: whole.hook(parameter),
+      ...loraHooks(config, bySite, parameter, seed),
+    }),
+    merge: (values) => new Map([...mergeLora(base, sites, values, where), ...whole.merge(values)]),
   };
 }
 
 function loraHooks(
   config: LoraConfig,
   bySite: ReadonlyMap<string, LoraSite>,
-  replaced: Replaced,
   parameter: (key: string) => Tensor,
   seed: Tensor | undefined,
 ): Hooks {
   const drop = (x: Tensor, name: string) =>
     seed ? dropout(x, seed, { p: config.lora_dropout, stream: hashText(name) }) : x;
   return {
-    parameter(name) {
-      const key = replaced.get(name);
-      return key === undefined ? undefined : parameter(key);
-    },
     linear(site, x, f, weight) {
       const own = bySite.get(site.name);
       if (!own) return f(x);
@@ -163,7 +173,6 @@ function doraOutput(site: LinearSite, d: DoraCall): Tensor {
 function mergeLora(
   base: Base,
   sites: readonly LoraSite[],
-  replaced: Replaced,
   values: ReadonlyMap<string, Float32Array>,
   where: string,
 ): Map<string, () => Promise<Float32Array>> {
@@ -183,6 +192,5 @@ function mergeLora(
       return Float32Array.from(weight);
     });
   }
-  for (const [name, key] of replaced) merged.set(name, async () => valueOf(values, key, where));
   return merged;
 }
