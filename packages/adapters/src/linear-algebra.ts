@@ -78,6 +78,17 @@ export function hadamard(a: Matrix, b: Matrix): Matrix {
   return { ...a, data: a.data.map((x, at) => x * b.data[at]!) };
 }
 
+/** Blocks a[r, c] b: [a.rows b.rows, a.columns b.columns]. */
+export function kronecker(a: Matrix, b: Matrix): Matrix {
+  const out = matrix(a.rows * b.rows, a.columns * b.columns);
+  for (let at = 0; at < out.data.length; at++) {
+    const [row, column] = [Math.floor(at / out.columns), at % out.columns];
+    const ofA = a.data[Math.floor(row / b.rows) * a.columns + Math.floor(column / b.columns)]!;
+    out.data[at] = ofA * b.data[(row % b.rows) * b.columns + (column % b.columns)]!;
+  }
+  return out;
+}
+
 /** Row r times factors[r]. */
 export function scaledRows(a: Matrix, factors: ArrayLike<number>): Matrix {
   return { ...a, data: a.data.map((x, at) => x * factors[Math.floor(at / a.columns)]!) };

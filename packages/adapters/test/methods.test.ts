@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { writeTinyModel } from "../../core/test/tiny-model.ts";
 import { baseOf, bindAdapter, createAdapter } from "../src/index.ts";
+import { factors } from "../src/methods/lokr.ts";
 import { expectSurvives } from "./survives.ts";
 
 let device: Device;
@@ -45,8 +46,15 @@ const identities: Readonly<Record<string, Readonly<Record<string, object>>>> = {
       alpha_pattern: { q_proj: 5 },
     },
   },
+  LOKR: {
+    "with whole factors": { target_modules: "all-linear", r: 8 },
+    "with both factors decomposed": { target_modules: "all-linear", r: 2, decompose_both: true },
+    "by a factor that divides": { target_modules: ["down_proj"], r: 1, decompose_factor: 16 },
+    "as LyCORIS starts it": { r: 1, init_weights: "lycoris", target_modules: ["q_proj", "v_proj"] },
+  },
 };
 const others: typeof identities = {
+  LOKR: { "from random factors": { init_weights: false, r: 1, target_modules: "all-linear", alpha: 4 } },
   LOHA: { "from random factors": { init_weights: false, target_modules: "all-linear", alpha: 100 } },
   IA3: { "from random factors": { init_ia3_weights: false } },
 };
@@ -87,11 +95,29 @@ const mistakes: readonly (readonly [string, object, string])[] = [
     { target_modules: ["embed_tokens"], feedforward_modules: [] },
     "ia3 on the embedding model.embed_tokens is not supported",
   ],
+  ["LN_TUNING", { target_modules: ["nrm"] }, 'target module "nrm" is no module of this model; did you mean norm'],
+  ["LOHA", { rank_dropout: 0.1 }, "rank_dropout (dropout of whole rows, blocks or modules) is not supported"],
+  ["LOHA", { init_weights: "abba" }, "init_weights: must be true or false"],
+  ["LOHA", { r: 0 }, "r: r must be at least 1"],
+  ["LOKR", { use_effective_conv2d: true }, "use_effective_conv2d (a core tensor of convolutions) is not supported"],
+  ["LOKR", { module_dropout: 0.5 }, "module_dropout (dropout of whole"],
 ];
 test.each(mistakes)("%s is refused what it does not do: %p %s", async (peft_type, changes, message) => {
   await expect(createAdapter({ peft_type, ...changes }, baseOf(models.plain), 1, "test")).rejects.toThrow(
     `test: ${message}`,
   );
+});
+
+test("LoKr's factors are the nearest to each other, the smaller first, unless one is given that divides", () => {
+  const cases = [
+    [256, -1, 16, 16],
+    [128, -1, 8, 16],
+    [127, -1, 1, 127],
+    [128, 4, 4, 32],
+    [64, 32, 32, 2],
+    [120, 7, 6, 20],
+  ] as const;
+  for (const [dimension, factor, ...want] of cases) expect(factors(dimension, factor)).toEqual(want);
 });
 
 test("a base without defaults needs target_modules", () => {

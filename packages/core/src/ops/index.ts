@@ -3,6 +3,7 @@ export { attention, type AttentionAttrs } from "./attention.ts";
 export { addColumns, mulColumns } from "./columns.ts";
 export { crossEntropy, linearCrossEntropy } from "./cross-entropy.ts";
 export { dropout } from "./dropout.ts";
+export { einsum } from "./einsum.ts";
 export { embedding } from "./embedding.ts";
 export { fill } from "./fill.ts";
 export { matmul, matmulOp } from "./matmul.ts";

@@ -5,6 +5,7 @@ import { attentionDeltaOp, attentionGradKeyOp, attentionGradQueryOp, attentionOp
 import { columnwiseOp, sumRowsOp } from "./columns.ts";
 import { crossEntropyGradOp, crossEntropyOp, linearCrossEntropyOp } from "./cross-entropy.ts";
 import { dropoutOp } from "./dropout.ts";
+import { einsumOp } from "./einsum.ts";
 import { embeddingGradOp, embeddingOp } from "./embedding.ts";
 import { fillOp } from "./fill.ts";
 import { matmulOp } from "./matmul.ts";
@@ -34,6 +35,7 @@ export const ops: readonly Op[] = [
   crossEntropyGradOp,
   crossEntropyOp,
   dropoutOp,
+  einsumOp,
   embeddingGradOp,
   embeddingOp,
   fillOp,
