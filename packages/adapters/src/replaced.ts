@@ -1,7 +1,7 @@
 /** Parameters of the base that an adapter trains whole: modules_to_save and biases. */
 import { ConfigError, suggest } from "@graft/core/errors";
 import type { Tensor } from "@graft/core/graph";
-import type { AdapterParameter, Hooks, Site } from "@graft/core/nn";
+import type { AdapterParameter, Hooks, ModuleSite } from "@graft/core/nn";
 import type { Base, BoundMethod } from "./method.ts";
 
 /** Parameter of the base to its key in the adapter's file. */
@@ -56,7 +56,7 @@ export function olderBiasKeys(biases: Replaced): ReadonlyMap<string, string> {
 }
 
 /** The embedding and output layers among the targets: PEFT saves their weights beside the adapter. */
-export function savedBaseOf(sites: readonly Site[]): BoundMethod["savedBase"] {
+export function savedBaseOf(sites: readonly ModuleSite[]): BoundMethod["savedBase"] {
   return sites.flatMap((site) =>
     site.kind === "embedding" || site.isHead
       ? [{ key: `${keyOf(site.name)}.base_layer.weight`, parameter: `${site.name}.weight` }]

@@ -1,9 +1,9 @@
 /** What most adapter configs of PEFT share: which modules they target, and options that are refused. */
 import { ConfigError } from "@graft/core/errors";
-import type { LinearSite, Site } from "@graft/core/nn";
+import type { LinearSite, ModuleSite } from "@graft/core/nn";
 import { z } from "zod";
 import type { Base, ConfigOrigin } from "./method.ts";
-import { selectSites } from "./targets.ts";
+import { selectModules } from "./targets.ts";
 
 const oneOrMany = <T extends z.ZodType>(item: T) => z.union([item, z.array(item)]);
 /** Names, or a regular expression over the whole path. */
@@ -73,12 +73,13 @@ export function chosen<T extends { readonly name: string }>(
     skipUnknown: origin === "file",
     looseSuffix,
   };
-  return selectSites(places, rules, where);
+  return selectModules(places, rules, where);
 }
 
 /** The sites a config selects. */
-export function chosenSites(config: TargetConfig, base: Base, options: TargetOptions): Site[] {
-  return chosen(base.sites, config, base.modelType, options);
+export function chosenSites(config: TargetConfig, base: Base, options: TargetOptions): ModuleSite[] {
+  const modules = base.sites.filter((site) => site.kind !== "branch");
+  return chosen(modules, config, base.modelType, options);
 }
 
 /** The linear sites a config selects. Throws ConfigError for an embedding. */

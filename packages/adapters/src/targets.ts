@@ -1,5 +1,6 @@
 /** Which sites an adapter's config selects, by PEFT's rules. */
 import { ConfigError, suggest, UnknownName } from "@graft/core/errors";
+import type { ModuleSite, Site } from "@graft/core/nn";
 
 /** What rules choose from: sites, or modules that are none. */
 export interface Target {
@@ -22,11 +23,17 @@ export interface TargetRules {
   readonly looseSuffix?: boolean;
 }
 
+/** Sites with a weight of their own that the rules select; `selectModules` says how. */
+export function selectSites(all: readonly Site[], rules: TargetRules, where: string): ModuleSite[] {
+  const sites = all.filter((site) => site.kind !== "branch");
+  return selectModules(sites, rules, where);
+}
+
 /**
- * Sites (or other modules) that the rules select, in the model's order. A name matches a whole path or its end after a dot; a string is a regular expression that must match
+ * Modules that the rules select, in the model's order. A name matches a whole path or its end after a dot; a string is a regular expression that must match
  * the whole path. Throws UnknownName listing near names if a name matches nothing, ConfigError if nothing is selected at all.
  */
-export function selectSites<T extends Target>(sites: readonly T[], rules: TargetRules, where: string): T[] {
+export function selectModules<T extends Target>(sites: readonly T[], rules: TargetRules, where: string): T[] {
   const { targetModules } = rules;
   const isList = typeof targetModules !== "string";
   for (const field of ["layersToTransform", "layersPattern"] as const) {
@@ -36,13 +43,13 @@ export function selectSites<T extends Target>(sites: readonly T[], rules: Target
   }
   if (rules.layersPattern !== undefined && rules.layersToTransform === undefined)
     throw new ConfigError(`${where}: layers_pattern needs layers_to_transform`);
-  const all = !isList && targetModules.toLowerCase() === "all-linear";
+  const isAllLinear = !isList && targetModules.toLowerCase() === "all-linear";
   const matches = matcher(targetModules, rules.looseSuffix ?? false, where);
   const excluded = rules.excludeModules === undefined ? () => false : matcher(rules.excludeModules, false, where);
   const saved = (rules.savedModules ?? []).map((name) => compile(`^(?:.*\\.)?(?:${name})(?:$|\\.)`, where));
   const selected = sites.filter((site) => {
     if (excluded(site.name) || saved.some((pattern) => pattern.test(site.name))) return false;
-    if (all) return site.kind === "linear" && !site.isHead;
+    if (isAllLinear) return site.kind === "linear" && !site.isHead;
     // Whole paths are taken whatever their layer.
     return matches(site.name) && ((isList && targetModules.includes(site.name)) || inLayers(site, rules, where));
   });

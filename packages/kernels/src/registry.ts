@@ -1,5 +1,6 @@
 /** Every kernel. One line each; the conformance suite and `graft bench` run over this list. */
 import type { Kernel } from "./kernel.ts";
+import { affineIds } from "./kernels/affine-ids.ts";
 import { attention, attentionDelta, attentionGradKey, attentionGradQuery } from "./kernels/attention.ts";
 import { binary } from "./kernels/binary.ts";
 import { columnwise, rowwise, scaledSum, spread, sumRows } from "./kernels/columns.ts";
@@ -19,10 +20,12 @@ import { sample } from "./kernels/sample.ts";
 import { softmax, softmaxGrad } from "./kernels/softmax.ts";
 import { swigluGrad } from "./kernels/swiglu-grad.ts";
 import { unary } from "./kernels/unary.ts";
+import { windowKernel } from "./kernels/window.ts";
 
 export const kernels: readonly Kernel[] = [
   accumulate,
   adamw,
+  affineIds,
   attention,
   attentionDelta,
   attentionGradKey,
@@ -57,4 +60,5 @@ export const kernels: readonly Kernel[] = [
   swigluGrad,
   transposeKernel,
   unary,
+  windowKernel,
 ];

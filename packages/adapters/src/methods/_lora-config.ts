@@ -1,6 +1,6 @@
 /** What a LoRA config says: its fields with PEFT's names and defaults, and the sites it selects. */
 import { ConfigError } from "@graft/core/errors";
-import type { Site } from "@graft/core/nn";
+import type { ModuleSite } from "@graft/core/nn";
 import { z } from "zod";
 import { storedNames } from "../base.ts";
 import type { Base, ConfigOrigin } from "../method.ts";
@@ -55,7 +55,7 @@ export function checkFunction(config: LoraConfig, base: Base, where: string): vo
 }
 
 export interface LoraSite {
-  readonly site: Site;
+  readonly site: ModuleSite;
   readonly r: number;
   readonly scaling: number;
   readonly keys: {

@@ -111,8 +111,14 @@ export const llama = defineModel<LlamaConfig>({
     for (let i = 0; i < c.layers; i++) {
       x = m.layer(i, () => {
         const name = `model.layers.${i}`;
-        const attended = add(x, attend(m, c, i, m.rmsNorm(`${name}.input_layernorm`, x, c.eps), table));
-        return add(attended, mlp(m, c, `${name}.mlp`, m.rmsNorm(`${name}.post_attention_layernorm`, attended, c.eps)));
+        const normed = m.rmsNorm(`${name}.input_layernorm`, x, c.eps);
+        const attention = (input: Tensor) => attend(m, c, i, input, table);
+        const attended = add(x, m.branch(`${name}.self_attn`, "attention", normed, attention, x));
+        const again = m.rmsNorm(`${name}.post_attention_layernorm`, attended, c.eps);
+        return add(
+          attended,
+          m.branch(`${name}.mlp`, "mlp", again, (input) => mlp(m, c, `${name}.mlp`, input), attended),
+        );
       });
     }
     return m.tap("final_norm_out", m.rmsNorm("model.norm", x, c.eps));

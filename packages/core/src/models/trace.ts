@@ -61,9 +61,10 @@ export function traceSequences(
   const labels = graph.input("labels", [tokens], "i32");
   const lossScale = graph.input("lossScale", [1]);
   const seed = options.training ? graph.input("seed", [2], "u32") : undefined;
-  const overSequences: AttentionImplementation = (_layer, q, k, v, attrs) => {
+  const overSequences: AttentionImplementation = (_layer, q, k, v, { slopes, ...attrs }) => {
     const split = (t: Tensor) => reshape(t, [batch, length, t.shape[1]!, t.shape[2]!]);
-    return reshape(attention(split(q), split(k), split(v), segments, attrs), q.shape);
+    const distance = slopes && { slopes, positions: reshape(positions, [batch, length]) };
+    return reshape(attention(split(q), split(k), split(v), segments, attrs, distance), q.shape);
   };
   const hooks = [...(options.hooks ?? []), ...(options.adapter ? [attach(options.adapter, graph, "0", seed)] : [])];
   const context = new ModelContext({

@@ -2,7 +2,7 @@
 import { ShapeError } from "../errors/index.ts";
 import type { DType, Graph, Tensor } from "../graph/graph.ts";
 import { addColumns, embedding, layerNorm, matmul, reshape, rmsNorm } from "../ops/index.ts";
-import type { EmbeddingSite, Hooks, LinearSite, Site } from "./site.ts";
+import type { BranchSite, EmbeddingSite, Hooks, LinearSite, Site } from "./site.ts";
 
 /** A parameter of the base as the checkpoint names it. */
 export interface ParameterSpec {
@@ -16,8 +16,16 @@ export type AttentionImplementation = (
   q: Tensor,
   k: Tensor,
   v: Tensor,
-  options: { readonly scale: number; readonly window: number },
+  options: AttentionOptions,
 ) => Tensor;
+
+export interface AttentionOptions {
+  readonly scale: number;
+  /** Keys a query sees, itself included; 0: all. */
+  readonly window: number;
+  /** [heads]: scores lose slope times distance (ALiBi). */
+  readonly slopes?: Tensor | undefined;
+}
 
 export interface ContextOptions {
   readonly graph: Graph;
@@ -110,6 +118,21 @@ export class ModelContext {
       if (hooks.embedding) f = (input) => hooks.embedding!(site, input, inner);
     }
     return f(ids);
+  }
+
+  /**
+   * The residual block `name`: f from the normed input x [tokens, width] to what the model adds to `residual`, the stream as it enters the block.
+   * `kind` says what the block does. The model itself adds.
+   */
+  branch(name: string, kind: BranchSite["branch"], x: Tensor, f: (x: Tensor) => Tensor, residual: Tensor): Tensor {
+    const site: BranchSite = { kind: "branch", branch: kind, name, width: x.shape.at(-1)!, layer: this.#layer };
+    this.sites.push(site);
+    let whole = f;
+    for (const hooks of this.#options.hooks ?? []) {
+      const inner = whole;
+      if (hooks.branch) whole = (input) => hooks.branch!(site, input, inner, residual);
+    }
+    return whole(x);
   }
 
   rmsNorm(name: string, x: Tensor, eps: number): Tensor {

@@ -26,7 +26,20 @@ export interface EmbeddingSite {
   readonly layer: undefined;
 }
 
-export type Site = LinearSite | EmbeddingSite;
+/** One whole residual block of a decoder layer: attention or MLP, from its normed input to its output before that is added to the residual stream. */
+export interface BranchSite {
+  readonly kind: "branch";
+  readonly branch: "attention" | "mlp";
+  /** Module path: `model.layers.0.mlp`. */
+  readonly name: string;
+  /** Columns of its input and of its output. */
+  readonly width: number;
+  readonly layer: number | undefined;
+}
+
+/** A module with a weight of its own. */
+export type ModuleSite = LinearSite | EmbeddingSite;
+export type Site = ModuleSite | BranchSite;
 
 /** What an attached adapter may change. Core calls these where they are given; several adapters nest, the first is the innermost. */
 export interface Hooks {
@@ -34,6 +47,8 @@ export interface Hooks {
   linear?(site: LinearSite, x: Tensor, f: (x: Tensor) => Tensor, weight: Tensor): Tensor;
   /** Wraps an embedding: ids [tokens] to [tokens, columns]. */
   embedding?(site: EmbeddingSite, ids: Tensor, f: (ids: Tensor) => Tensor): Tensor;
+  /** Wraps a block: `f` gives from the normed input [tokens, width] what is added to `residual`, the stream as it enters the block, [tokens, width]. */
+  branch?(site: BranchSite, x: Tensor, f: (x: Tensor) => Tensor, residual: Tensor): Tensor;
   /**
    * Replaces a whole parameter of one module (modules_to_save, trained biases); undefined leaves it. `name` is the module's path and part, `stored` the tensor
    * of the checkpoint, which two modules share where they are tied.

@@ -1,4 +1,5 @@
 export { add } from "./add.ts";
+export { affineIds } from "./affine-ids.ts";
 export { attention, type AttentionAttrs } from "./attention.ts";
 export { addColumns, mulColumns } from "./columns.ts";
 export { crossEntropy, linearCrossEntropy } from "./cross-entropy.ts";
@@ -17,5 +18,6 @@ export { reshape } from "./reshape.ts";
 export { rope } from "./rope.ts";
 export { mulRows, scaledSumOf } from "./rows.ts";
 export { sample } from "./sample.ts";
+export { slice } from "./slice.ts";
 export { softmax } from "./softmax.ts";
 export { activation, type ActivationName, scale } from "./unary.ts";

@@ -36,7 +36,7 @@ export interface PagedAttentionAttrs extends Record<string, unknown> {
   pageSize: number;
 }
 
-/** Inputs q [rows, heads, headDim], kCache, vCache [slots, kvHeads, headDim], pages [sequences, maxPages], sequences [rows], positions [rows]. */
+/** Inputs q [rows, heads, headDim], kCache, vCache [slots, kvHeads, headDim], pages [sequences, maxPages], sequences [rows], positions [rows], and with ALiBi slopes [heads]. */
 export const pagedAttentionOp = defineOp<PagedAttentionAttrs>({
   name: "paged_attention",
   infer([q, kCache, vCache, , sequences, positions]) {
@@ -69,21 +69,31 @@ export const pagedAttentionOp = defineOp<PagedAttentionAttrs>({
       attrs: { scale: 0.4, window: 0, pageSize: 4 },
       fill: { 3: (i) => [3, 0, 5, -1, 1, 4, -1, -1][i]!, 4: (i) => [0, 0, 1][i]!, 5: (i) => [10, 11, 5][i]! },
     },
+    {
+      name: "alibi",
+      inputs: [f32(2, 3, 6), f32(12, 3, 6), f32(12, 3, 6), i32(1, 3), i32(2), i32(2), f32(3)],
+      attrs: { scale: 0.4, window: 0, pageSize: 4 },
+      fill: { 3: (i) => [2, 0, 1][i]!, 5: (i) => [9, 2][i]!, 6: (i) => 0.5 ** (i + 1) },
+    },
   ],
 });
 
 /** The kernel's names for the inputs of the op. */
 function pagedBuffers<T>(inputs: readonly T[], out: T) {
-  const [q, kCache, vCache, pages, sequences, positions] = inputs as readonly [T, T, T, T, T, T];
-  return { q, kCache, vCache, pages, sequences, positions, out };
+  const [q, kCache, vCache, pages, sequences, positions, slopes] = inputs as readonly [T, T, T, T, T, T, T];
+  const named = { q, kCache, vCache, pages, sequences, positions, out };
+  return (slopes === undefined ? named : { ...named, slopes }) as typeof named & { slopes: T };
 }
 
-function pagedSizes([q, kCache, , pages]: readonly Spec[], { scale, window, pageSize }: PagedAttentionAttrs) {
+function pagedSizes(
+  [q, kCache, , pages, , , slopes]: readonly Spec[],
+  { scale, window, pageSize }: PagedAttentionAttrs,
+) {
   const [rows, heads, headDim] = q!.shape as [number, number, number];
   const [sequenceCount, maxPages] = pages!.shape as [number, number];
   const [slotCount, kvHeads] = kCache!.shape as [number, number, number];
   return {
-    statics: { headDim, window, pageSize },
+    statics: { headDim, window, pageSize, alibi: slopes !== undefined },
     dims: { rows, heads, kvHeads, maxPages, sequenceCount, slotCount, scale },
   };
 }
@@ -102,13 +112,14 @@ export interface PagedRows {
   readonly positions: Tensor;
 }
 
-/** softmax(scale q k^T) v over positions 0 .. position of the row's own sequence. */
+/** softmax(scale q k^T) v over positions 0 .. position of the row's own sequence; with slopes [heads], scores lose slope times distance (ALiBi). */
 export function pagedAttention(
   q: Tensor,
   kCache: Tensor,
   vCache: Tensor,
   rows: PagedRows,
-  attrs: PagedAttentionAttrs,
+  { slopes, ...attrs }: { scale: number; window: number; pageSize: number; slopes?: Tensor | undefined },
 ): Tensor {
-  return q.graph.apply(pagedAttentionOp, [q, kCache, vCache, rows.pages, rows.sequences, rows.positions], attrs)[0]!;
+  const inputs = [q, kCache, vCache, rows.pages, rows.sequences, rows.positions, ...(slopes ? [slopes] : [])];
+  return q.graph.apply(pagedAttentionOp, inputs, attrs)[0]!;
 }

@@ -1,6 +1,7 @@
 /** Every op. The conformance suite runs over this list. */
 import type { Op } from "../graph/op.ts";
 import { addOp } from "./add.ts";
+import { affineIdsOp } from "./affine-ids.ts";
 import { attentionDeltaOp, attentionGradKeyOp, attentionGradQueryOp, attentionOp } from "./attention.ts";
 import { columnwiseOp, sumRowsOp } from "./columns.ts";
 import { crossEntropyGradOp, crossEntropyOp, linearCrossEntropyOp } from "./cross-entropy.ts";
@@ -18,6 +19,7 @@ import { reshapeOp } from "./reshape.ts";
 import { ropeOp } from "./rope.ts";
 import { mulRowsOp, scaledSumOp, spreadOp } from "./rows.ts";
 import { sampleOp } from "./sample.ts";
+import { windowOp } from "./slice.ts";
 import { softmaxGradOp, softmaxOp } from "./softmax.ts";
 import { activationGradOp, unaryOp } from "./unary.ts";
 
@@ -26,6 +28,7 @@ export const ops: readonly Op[] = [
   activationGradOp,
   adamwOp,
   addOp,
+  affineIdsOp,
   attentionDeltaOp,
   attentionGradKeyOp,
   attentionGradQueryOp,
@@ -61,4 +64,5 @@ export const ops: readonly Op[] = [
   swigluOp,
   transposeOp,
   unaryOp,
+  windowOp,
 ];

@@ -3,15 +3,16 @@
  * 2018, arXiv:1805.02867), recomputed probabilities backward (Dao et al. 2022, arXiv:2205.14135, algorithms 1 and 4).
  */
 import type { Capabilities } from "../device.ts";
-import { defineKernel, type HostArray } from "../kernel.ts";
+import { type Binding, defineKernel, type HostArray } from "../kernel.ts";
 import { ROW_MAIN_ARGUMENTS } from "../row.ts";
 import { broadcast, eachColumn } from "./_broadcast.ts";
 import { ids, read, write } from "./_bindings.ts";
 
-/** window: keys a query sees, itself included; 0: all. */
+/** window: keys a query sees, itself included; 0: all. alibi: scores lose slope times distance (Press et al. 2021, arXiv:2108.12409). */
 export interface AttentionStatics extends Record<string, string | number | boolean> {
   headDim: number;
   window: number;
+  alibi: boolean;
 }
 type AttentionDims = "batch" | "length" | "heads" | "kvHeads" | "scale";
 const dims = { batch: "u32", length: "u32", heads: "u32", kvHeads: "u32", scale: "f32" } as const;
@@ -23,9 +24,28 @@ const tilesOf = (length: number, capabilities: Capabilities) => Math.ceil(length
 const sees = (window: number) =>
   `j <= i && segment_j == segment_i && segment_i != 0${window > 0 ? ` && i - j < ${window}u` : ""}`;
 
+/** With alibi, what scores take from the distance of key j to query i; positions: [batch, length], slopes: [heads]. */
+const alibiBindings = (alibi: boolean) =>
+  (alibi ? { slopes: read, positions: ids } : {}) as Record<"slopes" | "positions", Binding>;
+const distanceBias = (alibi: boolean) =>
+  alibi
+    ? "score += slopes[head] * f32(positions[batch * dims.length + min(j, dims.length - 1u)] - positions[batch * dims.length + min(i, dims.length - 1u)]);"
+    : "";
+
+const gradBindings = (alibi: boolean) => ({
+  q: read,
+  k: read,
+  v: read,
+  segments: ids,
+  ...alibiBindings(alibi),
+  lse: read,
+  delta: read,
+  g: read,
+});
+
 /** A training batch: 4 x 256 tokens. */
 const attentionAtScale = {
-  statics: { headDim: 64, window: 0 },
+  statics: { headDim: 64, window: 0, alibi: false },
   dims: { batch: 4, length: 256, heads: 16, kvHeads: 8, scale: 0.125 },
   fill: { segments: () => 1 },
 };
@@ -34,11 +54,23 @@ const attentionAtScale = {
  * out = softmax(scale q k^T) v per head; query head h reads key head h / (heads / kvHeads). q, out: [batch, length, heads, headDim];
  * k, v: [batch, length, kvHeads, headDim]; segments: [batch, length]; lse: [batch, heads, length] = ln sum exp(scores), 0 where a query sees nothing.
  */
-export const attention = defineKernel<AttentionStatics, AttentionDims, "q" | "k" | "v" | "segments" | "out" | "lse">({
+export const attention = defineKernel<
+  AttentionStatics,
+  AttentionDims,
+  "q" | "k" | "v" | "segments" | "slopes" | "positions" | "out" | "lse"
+>({
   name: "attention",
   dims,
-  bindings: () => ({ q: read, k: read, v: read, segments: ids, out: write, lse: write }),
-  wgsl({ headDim, window }, capabilities) {
+  bindings: ({ alibi }) => ({
+    q: read,
+    k: read,
+    v: read,
+    segments: ids,
+    ...alibiBindings(alibi),
+    out: write,
+    lse: write,
+  }),
+  wgsl({ headDim, window, alibi }, capabilities) {
     const b = broadcast(capabilities);
     return `${b.header}
 @compute @workgroup_size(${b.lanes})
@@ -54,6 +86,7 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     let kv_at = ((batch * dims.length + j) * dims.kvHeads + kv_head) * ${headDim}u;
     var score = 0.0;
     ${eachColumn(b, "k", "kv_at", headDim, (d, k) => `score = fma(q${d}, ${k}, score);`)}
+    ${distanceBias(alibi)}
     let seen = ${sees(window)};
     let next = select(top, max(top, score), seen);
     let keep = exp(top - next);
@@ -71,10 +104,19 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
   grid: ({ batch, heads, length }, _, capabilities) => batch * heads * tilesOf(length, capabilities),
   sizes: ({ batch, length, heads, kvHeads }, { headDim }) => {
     const [queries, keys] = [batch * length * heads * headDim, batch * length * kvHeads * headDim];
-    return { q: queries, k: keys, v: keys, segments: batch * length, out: queries, lse: batch * heads * length };
+    return {
+      q: queries,
+      k: keys,
+      v: keys,
+      segments: batch * length,
+      slopes: heads,
+      positions: batch * length,
+      out: queries,
+      lse: batch * heads * length,
+    };
   },
-  reference(buffers, d, { headDim, window }) {
-    attentionReference(buffers, { ...d, headDim, window });
+  reference(buffers, d, statics) {
+    attentionReference(buffers, { ...d, ...statics });
   },
   cost: ({ batch, length, heads }, { headDim }) => ({
     flops: 2 * batch * heads * length * length * headDim,
@@ -126,12 +168,12 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
 export const attentionGradQuery = defineKernel<
   AttentionStatics,
   AttentionDims,
-  "q" | "k" | "v" | "segments" | "lse" | "delta" | "g" | "dq"
+  "q" | "k" | "v" | "segments" | "slopes" | "positions" | "lse" | "delta" | "g" | "dq"
 >({
   name: "attention_grad_query",
   dims,
-  bindings: () => ({ q: read, k: read, v: read, segments: ids, lse: read, delta: read, g: read, dq: write }),
-  wgsl({ headDim, window }, capabilities) {
+  bindings: ({ alibi }) => ({ ...gradBindings(alibi), dq: write }),
+  wgsl({ headDim, window, alibi }, capabilities) {
     const b = broadcast(capabilities);
     return `${b.header}
 @compute @workgroup_size(${b.lanes})
@@ -150,6 +192,7 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     var gv = 0.0;
     ${eachColumn(b, "v", "kv_at", headDim, (d, v) => `gv = fma(g${d}, ${v}, gv);`)}
     ${eachColumn(b, "k", "kv_at", headDim, (d, k) => `let k${d} = ${k}; score = fma(q${d}, k${d}, score);`)}
+    ${distanceBias(alibi)}
     let p = select(0.0, exp(score - lse_i), ${sees(window)});
     let ds = p * (gv - delta_i) * dims.scale;
     ${each(headDim, (d) => `d${d} = fma(ds, k${d}, d${d});`)}
@@ -173,12 +216,12 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
 export const attentionGradKey = defineKernel<
   AttentionStatics,
   AttentionDims,
-  "q" | "k" | "v" | "segments" | "lse" | "delta" | "g" | "dk" | "dv"
+  "q" | "k" | "v" | "segments" | "slopes" | "positions" | "lse" | "delta" | "g" | "dk" | "dv"
 >({
   name: "attention_grad_key",
   dims,
-  bindings: () => ({ q: read, k: read, v: read, segments: ids, lse: read, delta: read, g: read, dk: write, dv: write }),
-  wgsl({ headDim, window }, capabilities) {
+  bindings: ({ alibi }) => ({ ...gradBindings(alibi), dk: write, dv: write }),
+  wgsl({ headDim, window, alibi }, capabilities) {
     const b = broadcast(capabilities);
     return `${b.header}
 @compute @workgroup_size(${b.lanes})
@@ -204,6 +247,7 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
       var score = 0.0;
       var gv = 0.0;
       ${eachColumn(b, "q", "q_at", headDim, (d, q) => `let q${d} = ${q}; score = fma(k${d}, q${d}, score);`)}
+      ${distanceBias(alibi)}
       let p = select(0.0, exp(score - lse[row]), ${sees(window)});
       ${eachColumn(b, "g", "q_at", headDim, (d, g) => `let g${d} = ${g}; gv = fma(g${d}, v${d}, gv); dv${d} = fma(p, g${d}, dv${d});`)}
       let ds = p * (gv - delta[row]) * dims.scale;
@@ -253,6 +297,8 @@ function gradSizes(
     k: keys,
     v: keys,
     segments: batch * length,
+    slopes: heads,
+    positions: batch * length,
     lse: rows,
     delta: rows,
     g: queries,
@@ -262,21 +308,26 @@ function gradSizes(
   };
 }
 
-type Sizes = Readonly<Record<AttentionDims, number>> & { readonly headDim: number; readonly window: number };
+type Sizes = Readonly<Record<AttentionDims, number>> & AttentionStatics;
 
-/** Calls `visit` for each pair of query and key that may see one another. */
-function eachPair(segments: HostArray, s: Sizes, visit: (pair: { q: number; k: number; row: number }) => void): void {
+/** Calls `visit` for each pair of query and key that may see one another; `bias` is what alibi adds to their score. */
+function eachPair(
+  { segments, slopes, positions }: Readonly<Record<string, HostArray>>,
+  s: Sizes,
+  visit: (pair: { q: number; k: number; row: number; bias: number }) => void,
+): void {
   for (let b = 0; b < s.batch; b++) {
     for (let h = 0; h < s.heads; h++) {
       const kvHead = Math.floor(h / (s.heads / s.kvHeads));
       for (let i = 0; i < s.length; i++) {
-        const segment = segments[b * s.length + i]!;
+        const segment = segments![b * s.length + i]!;
         for (let j = 0; j <= i; j++) {
-          if (segment === 0 || segments[b * s.length + j] !== segment || (s.window > 0 && i - j >= s.window)) continue;
+          if (segment === 0 || segments![b * s.length + j] !== segment || (s.window > 0 && i - j >= s.window)) continue;
           visit({
             q: ((b * s.length + i) * s.heads + h) * s.headDim,
             k: ((b * s.length + j) * s.kvHeads + kvHead) * s.headDim,
             row: (b * s.heads + h) * s.length + i,
+            bias: s.alibi ? slopes![h]! * (positions![b * s.length + j]! - positions![b * s.length + i]!) : 0,
           });
         }
       }
@@ -290,15 +341,17 @@ function dot(a: HostArray, i: number, b: HostArray, j: number, n: number): numbe
   return sum;
 }
 
-function attentionReference({ q, k, v, segments, out, lse }: Readonly<Record<string, HostArray>>, s: Sizes): void {
+function attentionReference(buffers: Readonly<Record<string, HostArray>>, s: Sizes): void {
+  const { q, k, v, out, lse } = buffers;
   const tops = new Float64Array(lse!.length).fill(Number.NEGATIVE_INFINITY);
   const totals = new Float64Array(lse!.length);
   const sums = new Float64Array(out!.length);
-  eachPair(segments!, s, (p) => {
-    tops[p.row] = Math.max(tops[p.row]!, s.scale * dot(q!, p.q, k!, p.k, s.headDim));
+  const scoreOf = (p: { q: number; k: number; bias: number }) => s.scale * dot(q!, p.q, k!, p.k, s.headDim) + p.bias;
+  eachPair(buffers, s, (p) => {
+    tops[p.row] = Math.max(tops[p.row]!, scoreOf(p));
   });
-  eachPair(segments!, s, (p) => {
-    const weight = Math.exp(s.scale * dot(q!, p.q, k!, p.k, s.headDim) - tops[p.row]!);
+  eachPair(buffers, s, (p) => {
+    const weight = Math.exp(scoreOf(p) - tops[p.row]!);
     totals[p.row]! += weight;
     for (let d = 0; d < s.headDim; d++) sums[p.q + d]! += weight * v![p.k + d]!;
   });
@@ -318,17 +371,14 @@ function attentionReference({ q, k, v, segments, out, lse }: Readonly<Record<str
 function attentionGradReference(
   buffers: Readonly<Record<string, HostArray>>,
   d: Readonly<Record<AttentionDims, number>>,
-  { headDim, window }: AttentionStatics,
+  statics: AttentionStatics,
 ): void {
-  const s: Sizes = { ...d, headDim, window };
-  const { q, k, v, segments, lse, delta, g } = buffers as Record<
-    "q" | "k" | "v" | "segments" | "lse" | "delta" | "g",
-    HostArray
-  >;
+  const s: Sizes = { ...d, ...statics };
+  const { q, k, v, lse, delta, g } = buffers as Record<"q" | "k" | "v" | "lse" | "delta" | "g", HostArray>;
   const sums = new Map(["dq", "dk", "dv"].map((name) => [name, new Float64Array(buffers[name]?.length ?? 0)]));
   const [dq, dk, dv] = [sums.get("dq")!, sums.get("dk")!, sums.get("dv")!];
-  eachPair(segments, s, (p) => {
-    const weight = Math.exp(s.scale * dot(q, p.q, k, p.k, s.headDim) - lse[p.row]!);
+  eachPair(buffers, s, (p) => {
+    const weight = Math.exp(s.scale * dot(q, p.q, k, p.k, s.headDim) + p.bias - lse[p.row]!);
     const ds = weight * (dot(g, p.q, v, p.k, s.headDim) - delta[p.row]!) * s.scale;
     for (let d = 0; d < s.headDim; d++) {
       if (dq.length > 0) dq[p.q + d]! += ds * k[p.k + d]!;
@@ -346,11 +396,15 @@ function attentionCases() {
     window: number,
     d: [number, number, number, number],
     segment: (i: number) => number,
+    alibi = false,
   ) => ({
     name,
-    statics: { headDim, window },
+    statics: { headDim, window, alibi },
     dims: { batch: d[0], length: d[1], heads: d[2], kvHeads: d[3], scale: 0.4 },
-    fill: { segments: segment },
+    fill: {
+      segments: segment,
+      ...(alibi ? { slopes: (i: number) => 0.5 ** (i + 1), positions: (i: number) => i % d[1] } : {}),
+    },
   });
   return [
     make("smallest", 1, 0, [1, 1, 1, 1], () => 1),
@@ -358,6 +412,7 @@ function attentionCases() {
     make("left padding", 8, 0, [2, 17, 2, 1], (i) => (i % 17 < 4 ? 0 : 1)),
     make("packed segments", 8, 0, [1, 21, 2, 2], (i) => (i < 5 ? 1 : i < 14 ? 2 : i < 19 ? 3 : 0)),
     make("window", 16, 6, [1, 35, 2, 1], () => 1),
+    make("alibi", 8, 0, [2, 19, 3, 3], (i) => (i % 19 < 3 ? 0 : 1), true),
   ];
 }
 

@@ -44,12 +44,12 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
 /**
  * out[r] = softmax(scale q[r] k^T) v over positions 0 .. positions[r] of the row's sequence; rows with a negative position give 0.
  * q, out: [rows, heads, headDim]; kCache, vCache: [pages * pageSize, kvHeads, headDim]; pages: [sequences, maxPages], page of each pageSize positions;
- * sequences, positions: [rows]. window: keys seen, itself included; 0: all.
+ * sequences, positions: [rows]. window: keys seen, itself included; 0: all. alibi: scores lose slopes[head] times the distance; slopes: [heads].
  */
 export const pagedAttention = defineKernel<
-  { headDim: number; window: number; pageSize: number },
+  { headDim: number; window: number; pageSize: number; alibi: boolean },
   "rows" | "heads" | "kvHeads" | "maxPages" | "sequenceCount" | "slotCount" | "scale",
-  "q" | "kCache" | "vCache" | "pages" | "sequences" | "positions" | "out"
+  "q" | "kCache" | "vCache" | "pages" | "sequences" | "positions" | "slopes" | "out"
 >({
   name: "paged_attention",
   dims: {
@@ -61,15 +61,24 @@ export const pagedAttention = defineKernel<
     slotCount: "u32",
     scale: "f32",
   },
-  bindings({ headDim }) {
+  bindings({ headDim, alibi }) {
     const type = elementsOf(isWide(headDim));
     const [values, results] = [
       { ...read, type },
       { ...write, type },
     ];
-    return { q: values, kCache: values, vCache: values, pages: ids, sequences: ids, positions: ids, out: results };
+    return {
+      q: values,
+      kCache: values,
+      vCache: values,
+      pages: ids,
+      sequences: ids,
+      positions: ids,
+      ...((alibi ? { slopes: read } : {}) as { slopes: typeof read }),
+      out: results,
+    };
   },
-  wgsl({ headDim, window, pageSize }, capabilities) {
+  wgsl({ headDim, window, pageSize, alibi }, capabilities) {
     const lanes = capabilities.isSoftware ? 8 : 32;
     // Heads are read four columns at a time where they are made of whole quads.
     const wide = isWide(headDim);
@@ -102,6 +111,7 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     let at = ((u32(page) * ${pageSize}u + u32(j) % ${pageSize}u) * dims.kvHeads + kv_head) * ${width}u;
     var score = 0.0;
     for (var d = 0u; d < ${width}u; d++) { score ${wide ? "+= dot(query[d], kCache[at + d])" : "= fma(query[d], kCache[at + d], score)"}; }
+    ${alibi ? "score += slopes[head] * f32(j - position);" : ""}
     let next = max(top, score);
     let keep = exp(top - next);
     let p = exp(score - next);
@@ -133,12 +143,13 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     pages: sequenceCount * maxPages,
     sequences: rows,
     positions: rows,
+    slopes: heads,
     out: rows * heads * headDim,
   }),
   reference(
-    { q, kCache, vCache, pages, sequences, positions, out },
+    { q, kCache, vCache, pages, sequences, positions, slopes, out },
     { rows, heads, kvHeads, maxPages, scale },
-    { headDim, window, pageSize },
+    { headDim, window, pageSize, alibi },
   ) {
     for (let r = 0; r < rows; r++) {
       const position = positions[r]!;
@@ -149,7 +160,7 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
         for (let j = first; j <= position; j++) {
           const page = pages[sequences[r]! * maxPages + Math.floor(j / pageSize)]!;
           const at = ((page * pageSize + (j % pageSize)) * kvHeads + Math.floor(h / (heads / kvHeads))) * headDim;
-          let score = 0;
+          let score = alibi ? slopes[h]! * (j - position) : 0;
           for (let d = 0; d < headDim; d++) score += scale * q[qAt + d]! * kCache[at + d]!;
           keys.push({ at, score });
         }
@@ -166,14 +177,14 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     bytes: 8 * rows * heads * headDim * maxPages * pageSize,
   }),
   atScale: {
-    statics: { headDim: 64, window: 0, pageSize: 16 },
+    statics: { headDim: 64, window: 0, pageSize: 16, alibi: false },
     dims: { rows: 32, heads: 16, kvHeads: 8, maxPages: 32, sequenceCount: 32, slotCount: 16_384, scale: 0.125 },
     fill: { pages: (i) => i, sequences: (i) => i, positions: () => 400 },
   },
   cases: [
     {
       name: "two sequences, one row unused",
-      statics: { headDim: 6, window: 0, pageSize: 4 },
+      statics: { headDim: 6, window: 0, pageSize: 4, alibi: false },
       dims: { rows: 5, heads: 4, kvHeads: 2, maxPages: 4, sequenceCount: 2, slotCount: 24, scale: 0.4 },
       fill: {
         pages: (i) => [3, 0, 5, -1, 1, 4, -1, -1][i]!,
@@ -183,7 +194,7 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     },
     {
       name: "two sequences, heads of whole quads",
-      statics: { headDim: 8, window: 0, pageSize: 4 },
+      statics: { headDim: 8, window: 0, pageSize: 4, alibi: false },
       dims: { rows: 5, heads: 4, kvHeads: 2, maxPages: 4, sequenceCount: 2, slotCount: 24, scale: 0.4 },
       fill: {
         pages: (i) => [3, 0, 5, -1, 1, 4, -1, -1][i]!,
@@ -193,9 +204,15 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     },
     {
       name: "window",
-      statics: { headDim: 8, window: 3, pageSize: 4 },
+      statics: { headDim: 8, window: 3, pageSize: 4, alibi: false },
       dims: { rows: 2, heads: 1, kvHeads: 1, maxPages: 3, sequenceCount: 1, slotCount: 12, scale: 0.3 },
       fill: { pages: (i) => [2, 0, 1][i]!, positions: (i) => [9, 1][i]! },
+    },
+    {
+      name: "alibi",
+      statics: { headDim: 6, window: 0, pageSize: 4, alibi: true },
+      dims: { rows: 2, heads: 3, kvHeads: 3, maxPages: 3, sequenceCount: 1, slotCount: 12, scale: 0.3 },
+      fill: { pages: (i) => [2, 0, 1][i]!, positions: (i) => [9, 1][i]!, slopes: (i) => 0.5 ** (i + 1) },
     },
   ],
 });
