@@ -5,7 +5,6 @@ import {
   type FileDType,
   fromFloat32,
   isFloatDType,
-  parseWith,
   readJson,
   openSafetensors,
   openTorchPickle,
@@ -22,7 +21,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import type { Base, BoundMethod, ConfigOrigin, ShapeInFile } from "./method.ts";
-import { methodByPeftType } from "./registry.ts";
+import { methodFor } from "./registry.ts";
 
 const configSchema = z.looseObject({ peft_type: z.string() });
 export type AdapterConfig = z.output<typeof configSchema>;
@@ -51,8 +50,8 @@ export function bindAdapter(
   origin: ConfigOrigin = "new",
   shapeInFile?: ShapeInFile,
 ): BoundMethod {
-  const method = methodByPeftType(config.peft_type, where);
-  return method.bind(parseWith(method.config, config, where), base, where, origin, shapeInFile);
+  const found = methodFor(config, where);
+  return found.method.bind(found.config, base, where, origin, shapeInFile);
 }
 
 /** A fresh adapter with seeded initial values. */

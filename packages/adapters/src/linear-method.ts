@@ -4,6 +4,7 @@ import type { Hooks, LinearSite } from "@graft/core/nn";
 import { dropout, matmul } from "@graft/core/ops";
 import { hashText, Random } from "@graft/core/random";
 import type { z } from "zod";
+import { savedModules } from "./base-parameters.ts";
 import { type Matrix, matrix, transposed } from "./linear-algebra.ts";
 import {
   type Base,
@@ -13,7 +14,7 @@ import {
   type Method,
   type ShapeInFile,
 } from "./method.ts";
-import { keyOf, olderBiasKeys, replacing, savedBaseOf, savedModules, trainedBiases, valueOf } from "./replaced.ts";
+import { keyOf, olderBiasKeys, replacing, savedBaseOf, valueOf, wrappedBiases } from "./replaced.ts";
 import type { Start } from "./starts.ts";
 import { attentionTargets, chosenLinears, type DefaultTargets, type TargetConfig } from "./target-config.ts";
 
@@ -62,6 +63,8 @@ export interface LinearMethod<C extends LinearConfig> {
   readonly peftType: string;
   readonly config: z.ZodType<C>;
   readonly defaultTargets?: DefaultTargets;
+  /** A fresh adapter of this config leaves the base's function as it is. */
+  startsAsIdentity(config: C): boolean;
   /** Throws ConfigError, beginning with `where`, for what the method does not do. */
   check?(config: C, binding: Binding): void;
   /** By name; `at` finds them among its parameters. */
@@ -106,8 +109,12 @@ export function bindLinear<C extends LinearConfig>(method: LinearMethod<C>, conf
   const starts = sites.flatMap(({ adapter, keys }) =>
     Object.entries(adapter.parameters).map(([name, start]) => ({ key: keys[name]!, ...start })),
   );
-  const biases = trainedBiases(config.bias ?? "none", base, new Set(linears.map(({ name }) => name)));
-  const whole = replacing(new Map([...biases, ...savedModules(config.modules_to_save, base, where)]), base, where);
+  const biases = wrappedBiases(config.bias ?? "none", base, new Set(linears.map(({ name }) => name)));
+  const whole = replacing(
+    new Map([...biases, ...savedModules(config.modules_to_save ?? [], base, where)]),
+    base,
+    where,
+  );
   const derived = shared.filter(({ isDerived }) => isDerived);
   const parameters = [
     ...starts.map(({ key, shape }) => ({ key, shape, trainable: true })),
@@ -117,6 +124,7 @@ export function bindLinear<C extends LinearConfig>(method: LinearMethod<C>, conf
   const shapes = new Map(parameters.map(({ key, shape }) => [key, shape]));
   return {
     method: method.name,
+    startsAsIdentity: method.startsAsIdentity(config),
     parameters,
     savedBase: savedBaseOf(linears),
     aliases: olderBiasKeys(biases),

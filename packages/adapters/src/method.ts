@@ -25,6 +25,8 @@ export interface Method<C = unknown> {
   readonly name: string;
   /** `peft_type` of adapter_config.json. */
   readonly peftType: string;
+  /** Which configs of that peft_type are this method's, where several share it; exactly one of them must say yes to each. */
+  readonly matches?: (config: C) => boolean;
   /** Config fields with PEFT's names and defaults. Unknown fields are kept. */
   readonly config: z.ZodType<C>;
   /** Binds a config to a base. `shapeInFile` is there when a file is read. Throws UnknownName or ConfigError, beginning with `where`. */
@@ -32,6 +34,8 @@ export interface Method<C = unknown> {
 }
 
 export interface BoundMethod extends Adapter {
+  /** A fresh adapter leaves the base's function as it is. */
+  readonly startsAsIdentity: boolean;
   /** Fresh values of every parameter. */
   initialise(random: Random): Promise<Map<string, Float32Array>>;
   /** The base parameters that merging changes, each computed when asked for: one at a time is in memory. Or why the method cannot be merged. */

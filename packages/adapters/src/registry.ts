@@ -1,5 +1,6 @@
 /** Every adapter method. */
-import { suggest, UnknownName } from "@graft/core/errors";
+import { ConfigError, suggest, UnknownName } from "@graft/core/errors";
+import { parseWith } from "@graft/core/io";
 import { ia3 } from "./methods/ia3.ts";
 import { lnTuning } from "./methods/ln-tuning.ts";
 import { loha } from "./methods/loha.ts";
@@ -10,12 +11,22 @@ import type { Method } from "./method.ts";
 export const methods = { ia3, "ln-tuning": lnTuning, loha, lokr, lora };
 export type MethodName = keyof typeof methods;
 
-/** By `peft_type` of adapter_config.json. Throws UnknownName. */
-export function methodByPeftType(peftType: string, where: string): Method {
-  const found = Object.values(methods).find((m) => m.peftType === peftType);
-  if (!found) {
-    const known = Object.values(methods).map((m) => m.peftType);
-    throw new UnknownName(`${where}: unknown peft_type "${peftType}"${suggest(peftType, known)}`);
+/** A config's method and the config with its defaults: by `peft_type`, and by what else the config says where methods share one. Throws UnknownName or ConfigError. */
+export function methodFor(
+  config: { readonly peft_type: string },
+  where: string,
+): { readonly method: Method; readonly config: unknown } {
+  const all: readonly Method[] = Object.values(methods) as unknown as Method[];
+  const candidates = all.filter((m) => m.peftType === config.peft_type);
+  if (candidates.length === 0) {
+    const known = new Set(all.map((m) => m.peftType));
+    throw new UnknownName(`${where}: unknown peft_type "${config.peft_type}"${suggest(config.peft_type, known)}`);
   }
-  return found as unknown as Method;
+  for (const method of candidates) {
+    const parsed = parseWith(method.config, config, where);
+    if (!method.matches || method.matches(parsed)) return { method, config: parsed };
+  }
+  throw new ConfigError(
+    `${where}: this ${config.peft_type} config is none of ${candidates.map((m) => m.name).join(", ")}`,
+  );
 }

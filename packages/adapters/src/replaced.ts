@@ -1,7 +1,8 @@
-/** Parameters of the base that an adapter trains whole: modules_to_save and biases. */
-import { ConfigError, suggest } from "@graft/core/errors";
+/** The part of a bound method that trains parameters of the base whole: their keys, values, hook and merge. */
+import { ConfigError } from "@graft/core/errors";
 import type { Tensor } from "@graft/core/graph";
 import type { AdapterParameter, Hooks, ModuleSite } from "@graft/core/nn";
+import { trainedBiases } from "./base-parameters.ts";
 import type { Base, BoundMethod } from "./method.ts";
 
 /** Parameter of the base to its key in the adapter's file. */
@@ -12,42 +13,15 @@ export function keyOf(module: string): string {
   return `base_model.model.${module}`;
 }
 
-/** "a.b.weight": "a", "a.b". */
-export function pathsAbove(parameter: string): string[] {
-  const words = parameter.split(".").slice(0, -1);
-  return words.map((_, i) => words.slice(0, i + 1).join("."));
-}
-
-/**
- * Parameters of modules_to_save. A name is the end of a module's path, as in PEFT without a dot before it: "norm" is every norm of a llama.
- * Throws ConfigError, beginning with `where`, for a name that is no module with weights.
- */
-export function savedModules(names: readonly string[] | null | undefined, base: Base, where: string): Replaced {
-  const saved = new Map<string, string>();
-  const modules = new Map(base.parameters.map((parameter) => [parameter, pathsAbove(parameter)]));
-  for (const name of names ?? []) {
-    const found = base.parameters.filter((parameter) => modules.get(parameter)!.some((path) => path.endsWith(name)));
-    if (found.length === 0) {
-      const ends = new Set([...modules.values()].flat().map((path) => path.split(".").at(-1)!));
-      throw new ConfigError(
-        `${where}: modules_to_save names "${name}", which is no module with weights${suggest(name, ends)}`,
-      );
-    }
-    for (const parameter of found) saved.set(parameter, keyOf(parameter));
-  }
-  return saved;
-}
-
-/** Biases that are trained ("none", "all", or those of the targets): under an adapter a layer's own parameters are those of its base_layer. */
-export function trainedBiases(bias: string, base: Base, targets: ReadonlySet<string>): Replaced {
-  const biases = new Map<string, string>();
-  if (bias === "none") return biases;
-  for (const parameter of base.parameters) {
-    const module = parameter.split(".").slice(0, -1).join(".");
-    if (parameter !== `${module}.bias` || (bias !== "all" && !targets.has(module))) continue;
-    biases.set(parameter, `${keyOf(module)}.${targets.has(module) ? "base_layer." : ""}bias`);
-  }
-  return biases;
+/** Biases that are trained ("none", "all", or those of the targets), with their keys: under an adapter a layer's own parameters are those of its base_layer. */
+export function wrappedBiases(bias: string, base: Base, targets: ReadonlySet<string>): Replaced {
+  const which = bias === "none" || bias === "all" ? bias : "targets";
+  return new Map(
+    trainedBiases(which, base, targets).map(({ module, parameter }) => [
+      parameter,
+      `${keyOf(module)}.${targets.has(module) ? "base_layer." : ""}bias`,
+    ]),
+  );
 }
 
 /** Before PEFT wrapped the layer, and in the fork, a bias kept its own name. */

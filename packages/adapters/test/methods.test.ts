@@ -24,13 +24,14 @@ afterAll(async () => {
   await device.close();
 });
 
-/** By peft_type and name; those of the second table do not start as the base. */
-const identities: Readonly<Record<string, Readonly<Record<string, object>>>> = {
+/** By peft_type and name. */
+const variants: Readonly<Record<string, Readonly<Record<string, object>>>> = {
   IA3: {
     "with default targets": {},
     "on outputs alone": { target_modules: ["q_proj", "up_proj"], feedforward_modules: [] },
     "by a regular expression": { target_modules: ".*(k|down)_proj", feedforward_modules: ".*down_proj" },
     "with a module saved whole": { modules_to_save: ["lm_head"] },
+    "from random factors": { init_ia3_weights: false },
   },
   LN_TUNING: {
     "with default targets": {},
@@ -45,38 +46,38 @@ const identities: Readonly<Record<string, Readonly<Record<string, object>>>> = {
       rank_pattern: { down_proj: 2 },
       alpha_pattern: { q_proj: 5 },
     },
+    "from random factors": { init_weights: false, target_modules: "all-linear", alpha: 100 },
   },
   LOKR: {
     "with whole factors": { target_modules: "all-linear", r: 8 },
     "with both factors decomposed": { target_modules: "all-linear", r: 2, decompose_both: true },
     "by a factor that divides": { target_modules: ["down_proj"], r: 1, decompose_factor: 16 },
     "as LyCORIS starts it": { r: 1, init_weights: "lycoris", target_modules: ["q_proj", "v_proj"] },
+    "from random factors": { init_weights: false, r: 1, target_modules: "all-linear", alpha: 4 },
   },
 };
-const others: typeof identities = {
-  LOKR: { "from random factors": { init_weights: false, r: 1, target_modules: "all-linear", alpha: 4 } },
-  LOHA: { "from random factors": { init_weights: false, target_modules: "all-linear", alpha: 100 } },
-  IA3: { "from random factors": { init_ia3_weights: false } },
-};
-
-for (const [isIdentity, table] of [
-  [true, identities],
-  [false, others],
-] as const) {
-  for (const [peft_type, variants] of Object.entries(table)) {
-    for (const [name, changes] of Object.entries(variants)) {
-      for (const base of ["plain", "biased"] as const) {
-        test(`${peft_type} ${name}, ${base} base: ${isIdentity ? "fresh it changes nothing; " : ""}merged it equals applied; saved twice it has the same bytes`, () =>
-          expectSurvives({
-            model: models[base],
-            folder: join(folder, peft_type, name, base),
-            config: { peft_type, ...changes },
-            isIdentity,
-          }));
-      }
+for (const [peft_type, configs] of Object.entries(variants)) {
+  for (const [name, changes] of Object.entries(configs)) {
+    for (const base of ["plain", "biased"] as const) {
+      test(`${peft_type} ${name}, ${base} base: fresh it is what it says; merged it equals applied; saved twice it has the same bytes`, () =>
+        expectSurvives({
+          model: models[base],
+          folder: join(folder, peft_type, name, base),
+          config: { peft_type, ...changes },
+        }));
     }
   }
 }
+
+test("adapters that do not start as the base say so", () => {
+  const starts = (peft_type: string, changes: object) =>
+    bindAdapter({ peft_type, ...changes }, baseOf(models.plain), "test").startsAsIdentity;
+  for (const peft_type of ["LOHA", "LOKR"]) {
+    expect(starts(peft_type, {})).toBe(true);
+    expect(starts(peft_type, { init_weights: false })).toBe(false);
+  }
+  expect(starts("IA3", { init_ia3_weights: false })).toBe(false);
+});
 
 /** What a new adapter of a config is refused for. */
 const mistakes: readonly (readonly [string, object, string])[] = [
@@ -122,7 +123,7 @@ test("LoKr's factors are the nearest to each other, the smaller first, unless on
 
 test("a base without defaults needs target_modules", () => {
   const base = { ...baseOf(models.plain), modelType: "other" };
-  for (const peft_type of Object.keys(identities))
+  for (const peft_type of Object.keys(variants))
     expect(() => bindAdapter({ peft_type, total_step: 10 }, base, "test")).toThrow(
       "test: target_modules is not set and other has no default",
     );

@@ -18,6 +18,7 @@ import { cacheWrite, pagedAttention } from "./kernels/paged-attention.ts";
 import { rope } from "./kernels/rope.ts";
 import { sample } from "./kernels/sample.ts";
 import { softmax, softmaxGrad } from "./kernels/softmax.ts";
+import { swapAxesKernel } from "./kernels/swap-axes.ts";
 import { swigluGrad } from "./kernels/swiglu-grad.ts";
 import { unary } from "./kernels/unary.ts";
 import { windowKernel } from "./kernels/window.ts";
@@ -57,6 +58,7 @@ export const kernels: readonly Kernel[] = [
   spread,
   sumRows,
   sumSquares,
+  swapAxesKernel,
   swigluGrad,
   transposeKernel,
   unary,

@@ -45,6 +45,7 @@ export const ia3 = defineLinearMethod<Ia3Config>({
   peftType: "IA3",
   config: ia3Config as z.ZodType<Ia3Config>,
   defaultTargets,
+  startsAsIdentity: (config) => config.init_ia3_weights,
   check({ target_modules: targets, feedforward_modules: feedforward }, { where }) {
     if (!Array.isArray(targets) || !Array.isArray(feedforward)) return;
     const other = feedforward.find((name) => !targets.includes(name));

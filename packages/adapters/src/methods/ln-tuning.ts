@@ -1,7 +1,8 @@
 /** LN tuning: the norms are trained, all else stays (Zhao et al. 2023, arXiv:2312.11420). A target may be any module with weights. */
 import { z } from "zod";
+import { pathsAbove, savedModules } from "../base-parameters.ts";
 import { defineMethod } from "../method.ts";
-import { keyOf, pathsAbove, replacing, savedModules } from "../replaced.ts";
+import { keyOf, replacing } from "../replaced.ts";
 import { chosen, targetFields } from "../target-config.ts";
 
 const lnTuningConfig = z.looseObject(targetFields);
@@ -27,9 +28,14 @@ export const lnTuning = defineMethod<LnTuningConfig>({
       if (module === undefined) return [];
       return [[parameter, `${keyOf(module)}.ln_tuning_layers.${parameter.slice(module.length + 1)}`]];
     });
-    const whole = replacing(new Map([...tuned, ...savedModules(config.modules_to_save, base, where)]), base, where);
+    const whole = replacing(
+      new Map([...tuned, ...savedModules(config.modules_to_save ?? [], base, where)]),
+      base,
+      where,
+    );
     return {
       method: "ln-tuning",
+      startsAsIdentity: true,
       parameters: whole.parameters,
       savedBase: [],
       async initialise() {

@@ -18,6 +18,7 @@ export const loha = defineLinearMethod<LohaConfig>({
   name: "loha",
   peftType: "LOHA",
   config: lohaConfig as z.ZodType<LohaConfig>,
+  startsAsIdentity: (config) => config.init_weights,
   check(config, binding) {
     refuse(config, { use_khatri_rao: "ABBA's scaling", r2: "a second rank" }, binding.where);
     refuseDropout(config, ["rank_dropout", "module_dropout"], binding);

@@ -22,6 +22,7 @@ export const lokr = defineLinearMethod<LokrConfig>({
   name: "lokr",
   peftType: "LOKR",
   config: lokrConfig as z.ZodType<LokrConfig>,
+  startsAsIdentity: (config) => config.init_weights !== false,
   check(config, binding) {
     refuse(config, { use_effective_conv2d: "a core tensor of convolutions" }, binding.where);
     refuseDropout(config, ["rank_dropout", "module_dropout"], binding);

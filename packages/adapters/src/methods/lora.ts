@@ -8,16 +8,9 @@ import type { AdapterParameter, Hooks, LinearSite } from "@graft/core/nn";
 import { add, dropout, embedding, inverseRowNorm, matmul, mul, mulColumns, scale, transpose } from "@graft/core/ops";
 import { hashText } from "@graft/core/random";
 import type { z } from "zod";
+import { savedModules } from "../base-parameters.ts";
 import { type Base, type BoundMethod, defineMethod } from "../method.ts";
-import {
-  olderBiasKeys,
-  type Replaced,
-  replacing,
-  savedBaseOf,
-  savedModules,
-  trainedBiases,
-  valueOf,
-} from "../replaced.ts";
+import { olderBiasKeys, type Replaced, replacing, savedBaseOf, valueOf, wrappedBiases } from "../replaced.ts";
 import { checkFunction, type LoraConfig, loraConfig, type LoraSite, loraSites } from "./_lora-config.ts";
 import { checkInitialisation, findInitialisation, initialise } from "./_lora-init.ts";
 import { changedWeight, rowNorms, toPlainLora } from "./_lora-weight.ts";
@@ -33,7 +26,7 @@ export const lora = defineMethod<LoraConfig>({
     const isTaken = findInitialisation(config.init_lora_weights, where)?.isTakenFromBase ?? false;
     const sites = loraSites(config, base, { isTaken, origin, where });
     checkInitialisation(config, sites, where);
-    const saved = savedModules(config.modules_to_save, base, where);
+    const saved = savedModules(config.modules_to_save ?? [], base, where);
     return bound(config, base, sites, saved, where);
   },
 });
@@ -46,7 +39,7 @@ function bound(
   where: string,
 ): BoundMethod {
   const bySite = new Map(sites.map((s) => [s.site.name, s]));
-  const biases = trainedBiases(config.bias, base, new Set(bySite.keys()));
+  const biases = wrappedBiases(config.bias, base, new Set(bySite.keys()));
   const whole = replacing(new Map([...biases, ...saved]), base, where);
   const parameters: AdapterParameter[] = [
     ...sites.flatMap(({ site, r, keys }) => {
@@ -78,6 +71,7 @@ function bound(
   ];
   return {
     method: "lora",
+    startsAsIdentity: config.init_lora_weights !== false,
     parameters,
     savedBase: savedBaseOf(sites.map(({ site }) => site)),
     aliases: olderBiasKeys(biases),

@@ -20,4 +20,5 @@ export { mulRows, scaledSumOf } from "./rows.ts";
 export { sample } from "./sample.ts";
 export { slice } from "./slice.ts";
 export { softmax } from "./softmax.ts";
+export { swapAxes } from "./swap-axes.ts";
 export { activation, type ActivationName, scale } from "./unary.ts";

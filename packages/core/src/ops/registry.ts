@@ -21,6 +21,7 @@ import { mulRowsOp, scaledSumOp, spreadOp } from "./rows.ts";
 import { sampleOp } from "./sample.ts";
 import { windowOp } from "./slice.ts";
 import { softmaxGradOp, softmaxOp } from "./softmax.ts";
+import { swapAxesOp } from "./swap-axes.ts";
 import { activationGradOp, unaryOp } from "./unary.ts";
 
 export const ops: readonly Op[] = [
@@ -60,6 +61,7 @@ export const ops: readonly Op[] = [
   softmaxOp,
   spreadOp,
   sumRowsOp,
+  swapAxesOp,
   swigluGradOp,
   swigluOp,
   transposeOp,
