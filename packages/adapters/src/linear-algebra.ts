@@ -48,6 +48,11 @@ export function takeRows(a: Matrix, start: number, end: number, step = 1): Matri
   return out;
 }
 
+/** The first `count` columns. */
+export function takeColumns(a: Matrix, count: number): Matrix {
+  return transposed(takeRows(transposed(a), 0, count));
+}
+
 /** a b. a: [m, k]; b: [k, n]; quick where a has few rows, for each row of b is read once. */
 export function multiply(a: Matrix, b: Matrix): Matrix {
   const out = matrix(a.rows, b.columns);

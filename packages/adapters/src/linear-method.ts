@@ -30,14 +30,14 @@ export interface LinearCall {
   readonly drop: (x: Tensor, p: number) => Tensor;
 }
 
-/** A method at one site. */
-export interface LinearAdapter<P extends string = string> {
+/** A method at one site; `Shared` names what it reads of the tensors that all sites share. */
+export interface LinearAdapter<P extends string = string, Shared extends string = never> {
   /** Trained, by the end of the key in PEFT's files. */
   readonly parameters: Readonly<Record<P, Start>>;
   /** [tokens, out] */
-  apply(call: LinearCall, p: Readonly<Record<P, Tensor>>): Tensor;
+  apply(call: LinearCall, p: Readonly<Record<P | Shared, Tensor>>): Tensor;
   /** The weight [out, in] that alone does the same. A parameter of more than two dimensions is a matrix by its first one. */
-  merge(weight: Matrix, p: Readonly<Record<P, Matrix>>): Matrix;
+  merge(weight: Matrix, p: Readonly<Record<P | Shared, Matrix>>): Matrix;
   /** The bias that goes with it, where it is another than before. */
   mergeBias?(bias: Float32Array, p: Readonly<Record<P, Matrix>>): Float32Array;
 }

@@ -6,9 +6,10 @@ import { lnTuning } from "./methods/ln-tuning.ts";
 import { loha } from "./methods/loha.ts";
 import { lokr } from "./methods/lokr.ts";
 import { lora } from "./methods/lora.ts";
+import { vera } from "./methods/vera.ts";
 import type { Method } from "./method.ts";
 
-export const methods = { ia3, "ln-tuning": lnTuning, loha, lokr, lora };
+export const methods = { ia3, "ln-tuning": lnTuning, loha, lokr, lora, vera };
 export type MethodName = keyof typeof methods;
 
 /** A config's method and the config with its defaults: by `peft_type`, and by what else the config says where methods share one. Throws UnknownName or ConfigError. */

@@ -1,12 +1,13 @@
 /** PEFT's methods beside LoRA, on a tiny llama: what each must survive, and what it refuses. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { openSafetensors } from "@graft/core/io";
 import { type BaseModel, loadBaseModel } from "@graft/core/models";
 import { type Device, openDevice } from "@graft/kernels";
 import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { writeTinyModel } from "../../core/test/tiny-model.ts";
-import { baseOf, bindAdapter, createAdapter } from "../src/index.ts";
+import { baseOf, bindAdapter, createAdapter, loadAdapter, saveAdapter } from "../src/index.ts";
 import { factors } from "../src/methods/lokr.ts";
 import { expectSurvives } from "./survives.ts";
 
@@ -48,6 +49,11 @@ const variants: Readonly<Record<string, Readonly<Record<string, object>>>> = {
     },
     "from random factors": { init_weights: false, target_modules: "all-linear", alpha: 100 },
   },
+  VERA: {
+    "on layers of several sizes": { target_modules: "all-linear", r: 5, d_initial: 1 },
+    "with projections that are not saved": { r: 6, save_projection: false, projection_prng_key: 11, d_initial: 1 },
+    "from random vectors": { r: 4, init_weights: false },
+  },
   LOKR: {
     "with whole factors": { target_modules: "all-linear", r: 8 },
     "with both factors decomposed": { target_modules: "all-linear", r: 2, decompose_both: true },
@@ -69,10 +75,30 @@ for (const [peft_type, configs] of Object.entries(variants)) {
   }
 }
 
+test("an unsaved projection is drawn again as torch draws it, a saved one is read", async () => {
+  const base = baseOf(models.plain);
+  const adapter = await createAdapter(
+    { peft_type: "VERA", r: 3, projection_prng_key: 7, save_projection: false },
+    base,
+    1,
+  );
+  const path = join(folder, "vera-unsaved");
+  await saveAdapter(path, adapter, base);
+  const file = openSafetensors(join(path, "adapter_model.safetensors"));
+  expect([...file.tensors.keys()].filter((key) => key.includes("vera_A"))).toEqual([]);
+  file.close();
+  expect(loadAdapter(path, base).values).toEqual(adapter.values);
+
+  const saved = await createAdapter({ peft_type: "VERA", r: 3, projection_prng_key: 8 }, base, 1);
+  saved.values.get("base_model.vera_A")!.fill(2);
+  await saveAdapter(path, saved, base);
+  expect(loadAdapter(path, base).values).toEqual(saved.values);
+});
+
 test("adapters that do not start as the base say so", () => {
   const starts = (peft_type: string, changes: object) =>
     bindAdapter({ peft_type, ...changes }, baseOf(models.plain), "test").startsAsIdentity;
-  for (const peft_type of ["LOHA", "LOKR"]) {
+  for (const peft_type of ["LOHA", "LOKR", "VERA"]) {
     expect(starts(peft_type, {})).toBe(true);
     expect(starts(peft_type, { init_weights: false })).toBe(false);
   }
@@ -100,6 +126,7 @@ const mistakes: readonly (readonly [string, object, string])[] = [
   ["LOHA", { rank_dropout: 0.1 }, "rank_dropout (dropout of whole rows, blocks or modules) is not supported"],
   ["LOHA", { init_weights: "abba" }, "init_weights: must be true or false"],
   ["LOHA", { r: 0 }, "r: r must be at least 1"],
+  ["VERA", { bias: "all" }, 'bias "all" is not supported'],
   ["LOKR", { use_effective_conv2d: true }, "use_effective_conv2d (a core tensor of convolutions) is not supported"],
   ["LOKR", { module_dropout: 0.5 }, "module_dropout (dropout of whole"],
 ];
