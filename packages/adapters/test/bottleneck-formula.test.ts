@@ -37,6 +37,7 @@ function baseOfSites(all: readonly Site[]): Base {
   return {
     sites: all,
     modelType: "llama",
+    sizes: { vocabSize: 9, hiddenSize: 8, layers: 2, heads: 2, kvHeads: 2, headDim: 4, maxLength: 16 },
     parameters: [],
     shapeOf: () => undefined,
     read: async () => new Float32Array(),

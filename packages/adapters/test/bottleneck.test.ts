@@ -299,6 +299,7 @@ test("default targets are there for every architecture of the paper and by analo
         layer: 0,
       })),
       modelType,
+      sizes: { vocabSize: 9, hiddenSize: 8, layers: 2, heads: 2, kvHeads: 2, headDim: 4, maxLength: 16 },
       parameters: [],
       shapeOf: () => undefined,
       read: async () => new Float32Array(),
