@@ -46,10 +46,12 @@ export interface BoundMethod extends Adapter {
    * The same function as an adapter that other programs read: config fields that change, and values. Undefined where that is the adapter as it is.
    * A checkpoint keeps what training needs; what is saved for use goes through this.
    */
-  readonly toPlain?: (values: ReadonlyMap<string, Float32Array>) => {
-    readonly config: object;
-    readonly values: Map<string, Float32Array>;
-  };
+  readonly toPlain?: (values: ReadonlyMap<string, Float32Array>) =>
+    | {
+        readonly config: object;
+        readonly values: Map<string, Float32Array>;
+      }
+    | undefined;
   /** What to do about a file that lacks one of the parameters: the end of the message. */
   readonly missing?: string;
   /** Other keys under which files of other versions keep a parameter. */

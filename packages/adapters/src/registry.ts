@@ -1,6 +1,7 @@
 /** Every adapter method. */
 import { ConfigError, suggest, UnknownName } from "@graft/core/errors";
 import { parseWith } from "@graft/core/io";
+import { adalora } from "./methods/adalora.ts";
 import { ia3 } from "./methods/ia3.ts";
 import { lnTuning } from "./methods/ln-tuning.ts";
 import { loha } from "./methods/loha.ts";
@@ -9,7 +10,7 @@ import { lora } from "./methods/lora.ts";
 import { vera } from "./methods/vera.ts";
 import type { Method } from "./method.ts";
 
-export const methods = { ia3, "ln-tuning": lnTuning, loha, lokr, lora, vera };
+export const methods = { adalora, ia3, "ln-tuning": lnTuning, loha, lokr, lora, vera };
 export type MethodName = keyof typeof methods;
 
 /** A config's method and the config with its defaults: by `peft_type`, and by what else the config says where methods share one. Throws UnknownName or ConfigError. */

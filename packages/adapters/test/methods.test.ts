@@ -54,6 +54,16 @@ const variants: Readonly<Record<string, Readonly<Record<string, object>>>> = {
     "with projections that are not saved": { r: 6, save_projection: false, projection_prng_key: 11, d_initial: 1 },
     "from random vectors": { r: 4, init_weights: false },
   },
+  ADALORA: {
+    "with default targets": { init_r: 4, total_step: 10, lora_alpha: 64 },
+    "on all layers, with a head saved": {
+      init_r: 2,
+      total_step: 10,
+      target_modules: "all-linear",
+      modules_to_save: ["lm_head"],
+    },
+    "from random factors": { init_r: 2, total_step: 10, init_lora_weights: false },
+  },
   LOKR: {
     "with whole factors": { target_modules: "all-linear", r: 8 },
     "with both factors decomposed": { target_modules: "all-linear", r: 2, decompose_both: true },
@@ -126,6 +136,10 @@ const mistakes: readonly (readonly [string, object, string])[] = [
   ["LOHA", { rank_dropout: 0.1 }, "rank_dropout (dropout of whole rows, blocks or modules) is not supported"],
   ["LOHA", { init_weights: "abba" }, "init_weights: must be true or false"],
   ["LOHA", { r: 0 }, "r: r must be at least 1"],
+  ["ADALORA", {}, "total_step is not set; AdaLoRA needs the number of optimizer steps"],
+  ["ADALORA", { total_step: 10, tinit: 5, tfinal: 5 }, "tinit 5 and tfinal 5 leave no step of total_step 10"],
+  ["ADALORA", { total_step: 10, use_dora: true }, "use_dora (DoRA) is not supported"],
+  ["ADALORA", { total_step: 10, orth_reg_weight: 0 }, "orth_reg_weight: orth_reg_weight must be above 0"],
   ["VERA", { bias: "all" }, 'bias "all" is not supported'],
   ["LOKR", { use_effective_conv2d: true }, "use_effective_conv2d (a core tensor of convolutions) is not supported"],
   ["LOKR", { module_dropout: 0.5 }, "module_dropout (dropout of whole"],

@@ -12,6 +12,7 @@ export * from "./kernels/dropout.ts";
 export * from "./kernels/einsum.ts";
 export * from "./kernels/embedding.ts";
 export * from "./kernels/fill.ts";
+export * from "./kernels/l2-norm.ts";
 export * from "./kernels/matmul.ts";
 export * from "./kernels/matrix.ts";
 export * from "./kernels/norm.ts";

@@ -9,6 +9,7 @@ import { dropout } from "./kernels/dropout.ts";
 import { einsum } from "./kernels/einsum.ts";
 import { embedding, embeddingGrad } from "./kernels/embedding.ts";
 import { fillKernel } from "./kernels/fill.ts";
+import { l2Norm, l2NormGrad } from "./kernels/l2-norm.ts";
 import { matmul } from "./kernels/matmul.ts";
 import { fmaKernel } from "./measure.ts";
 import { inverseRowNormKernel, transposeKernel } from "./kernels/matrix.ts";
@@ -44,6 +45,8 @@ export const kernels: readonly Kernel[] = [
   fillKernel,
   fmaKernel,
   inverseRowNormKernel,
+  l2Norm,
+  l2NormGrad,
   matmul,
   norm,
   normGrad,

@@ -7,6 +7,7 @@ export { dropout } from "./dropout.ts";
 export { einsum } from "./einsum.ts";
 export { embedding } from "./embedding.ts";
 export { fill } from "./fill.ts";
+export { l2Norm } from "./l2-norm.ts";
 export { matmul, matmulOp } from "./matmul.ts";
 export { inverseRowNorm, transpose } from "./matrix.ts";
 export { mul, swiglu } from "./mul.ts";

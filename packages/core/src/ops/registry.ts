@@ -9,6 +9,7 @@ import { dropoutOp } from "./dropout.ts";
 import { einsumOp } from "./einsum.ts";
 import { embeddingGradOp, embeddingOp } from "./embedding.ts";
 import { fillOp } from "./fill.ts";
+import { l2NormGradOp, l2NormOp } from "./l2-norm.ts";
 import { matmulOp } from "./matmul.ts";
 import { inverseRowNormOp, transposeOp } from "./matrix.ts";
 import { mulOp, swigluGradOp, swigluOp } from "./mul.ts";
@@ -45,6 +46,8 @@ export const ops: readonly Op[] = [
   fillOp,
   globalNormOp,
   inverseRowNormOp,
+  l2NormGradOp,
+  l2NormOp,
   linearCrossEntropyOp,
   matmulOp,
   mulOp,
