@@ -2,15 +2,17 @@
 import { ConfigError, suggest, UnknownName } from "@graft/core/errors";
 import { parseWith } from "@graft/core/io";
 import { adalora } from "./methods/adalora.ts";
+import { boft } from "./methods/boft.ts";
 import { ia3 } from "./methods/ia3.ts";
 import { lnTuning } from "./methods/ln-tuning.ts";
 import { loha } from "./methods/loha.ts";
 import { lokr } from "./methods/lokr.ts";
 import { lora } from "./methods/lora.ts";
+import { oft } from "./methods/oft.ts";
 import { vera } from "./methods/vera.ts";
 import type { Method } from "./method.ts";
 
-export const methods = { adalora, ia3, "ln-tuning": lnTuning, loha, lokr, lora, vera };
+export const methods = { adalora, boft, ia3, "ln-tuning": lnTuning, loha, lokr, lora, oft, vera };
 export type MethodName = keyof typeof methods;
 
 /** A config's method and the config with its defaults: by `peft_type`, and by what else the config says where methods share one. Throws UnknownName or ConfigError. */

@@ -9,7 +9,9 @@ import { dropout } from "./kernels/dropout.ts";
 import { einsum } from "./kernels/einsum.ts";
 import { embedding, embeddingGrad } from "./kernels/embedding.ts";
 import { fillKernel } from "./kernels/fill.ts";
+import { inverse } from "./kernels/inverse.ts";
 import { l2Norm, l2NormGrad } from "./kernels/l2-norm.ts";
+import { limitRowNorm } from "./kernels/limit-row-norm.ts";
 import { matmul } from "./kernels/matmul.ts";
 import { fmaKernel } from "./measure.ts";
 import { inverseRowNormKernel, transposeKernel } from "./kernels/matrix.ts";
@@ -18,6 +20,7 @@ import { accumulate, adamw, clipFactor, sumSquares } from "./kernels/optimizer.t
 import { cacheWrite, pagedAttention } from "./kernels/paged-attention.ts";
 import { rope } from "./kernels/rope.ts";
 import { sample } from "./kernels/sample.ts";
+import { skew, skewGrad } from "./kernels/skew.ts";
 import { softmax, softmaxGrad } from "./kernels/softmax.ts";
 import { swapAxesKernel } from "./kernels/swap-axes.ts";
 import { swigluGrad } from "./kernels/swiglu-grad.ts";
@@ -44,9 +47,11 @@ export const kernels: readonly Kernel[] = [
   embeddingGrad,
   fillKernel,
   fmaKernel,
+  inverse,
   inverseRowNormKernel,
   l2Norm,
   l2NormGrad,
+  limitRowNorm,
   matmul,
   norm,
   normGrad,
@@ -56,6 +61,8 @@ export const kernels: readonly Kernel[] = [
   rowwise,
   sample,
   scaledSum,
+  skew,
+  skewGrad,
   softmax,
   softmaxGrad,
   spread,

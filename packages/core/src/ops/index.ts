@@ -20,6 +20,7 @@ export { rope } from "./rope.ts";
 export { mulRows, scaledSumOf } from "./rows.ts";
 export { sample } from "./sample.ts";
 export { slice } from "./slice.ts";
+export { inverse, limitRowNorm, skew } from "./small-matrices.ts";
 export { softmax } from "./softmax.ts";
 export { swapAxes } from "./swap-axes.ts";
 export { activation, type ActivationName, scale } from "./unary.ts";

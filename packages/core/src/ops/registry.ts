@@ -21,6 +21,7 @@ import { ropeOp } from "./rope.ts";
 import { mulRowsOp, scaledSumOp, spreadOp } from "./rows.ts";
 import { sampleOp } from "./sample.ts";
 import { windowOp } from "./slice.ts";
+import { inverseOp, limitRowNormOp, skewGradOp, skewOp } from "./small-matrices.ts";
 import { softmaxGradOp, softmaxOp } from "./softmax.ts";
 import { swapAxesOp } from "./swap-axes.ts";
 import { activationGradOp, unaryOp } from "./unary.ts";
@@ -45,9 +46,11 @@ export const ops: readonly Op[] = [
   embeddingOp,
   fillOp,
   globalNormOp,
+  inverseOp,
   inverseRowNormOp,
   l2NormGradOp,
   l2NormOp,
+  limitRowNormOp,
   linearCrossEntropyOp,
   matmulOp,
   mulOp,
@@ -60,6 +63,8 @@ export const ops: readonly Op[] = [
   ropeOp,
   sampleOp,
   scaledSumOp,
+  skewGradOp,
+  skewOp,
   softmaxGradOp,
   softmaxOp,
   spreadOp,
