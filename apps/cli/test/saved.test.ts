@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { baseOf, loadAdapter, saveAdapter } from "@graft/adapters";
+import { openSafetensors, toFloat32 } from "@graft/core/io";
 import { loadBaseModel } from "@graft/core/models";
 import { type Device, openDevice } from "@graft/kernels";
 import { mkdtempSync, readFileSync } from "node:fs";
@@ -29,16 +30,18 @@ for (const name of ["peft-lora-llama-gqa", "peft-dora-llama-gqa", "peft-ia3-llam
   });
 }
 
-test.skipIf(golden === undefined)(
-  "the LLM-Adapters fork's LoRA pickle reads, with the values of its case",
-  async () => {
+const pickles = [
+  ["lla-lora-llama-mha", "lla-lora-default", 8],
+  ["lla-bottleneck-llama-mha", "lla-adapterh-tanh-s1", 12],
+] as const;
+for (const [name, id, count] of pickles) {
+  test.skipIf(golden === undefined)(`the LLM-Adapters fork's pickle ${name} reads, with the values of its case`, () => {
     const model = loadBaseModel(device, join(golden!, "base/llama-mha"));
-    const { values, bound } = loadAdapter(join(golden!, "saved/lla-lora-llama-mha"), baseOf(model));
-    expect(bound.parameters.length).toBe(8);
-    const { openSafetensors, toFloat32 } = await import("@graft/core/io");
-    const kase = openSafetensors(join(golden!, "adapters/llama-mha/lla-lora-default/tensors.safetensors"));
+    const { values, bound } = loadAdapter(join(golden!, "saved", name), baseOf(model));
+    expect(bound.parameters.length).toBe(count);
+    const kase = openSafetensors(join(golden!, `adapters/llama-mha/${id}/tensors.safetensors`));
     for (const [key, got] of values) expect(got).toEqual(toFloat32(kase.read(`init/${key}`), "F32", key));
     kase.close();
     model.destroy();
-  },
-);
+  });
+}

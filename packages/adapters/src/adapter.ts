@@ -54,15 +54,20 @@ export function bindAdapter(
   return found.method.bind(found.config, base, where, origin, shapeInFile);
 }
 
-/** A fresh adapter with seeded initial values. */
+/** A fresh adapter with seeded initial values. Its config gets what the method adds to it (`Method.complete`). */
 export async function createAdapter(
   config: AdapterConfig,
   base: Base,
   seed: number,
   where = "adapter config",
 ): Promise<LoadedAdapter> {
-  const bound = bindAdapter(config, base, where);
-  return { config, bound, values: await bound.initialise(new Random(seed)) };
+  const added = methodFor(config, where).method.complete?.(base) ?? {};
+  const own = Object.entries(config).filter(
+    ([field, value]) => !(field in added) || (value ?? undefined) !== undefined,
+  );
+  const full: AdapterConfig = { ...added, ...Object.fromEntries(own), peft_type: config.peft_type };
+  const bound = bindAdapter(full, base, where);
+  return { config: { ...full, ...bound.settledConfig }, bound, values: await bound.initialise(new Random(seed)) };
 }
 
 /**
@@ -142,7 +147,7 @@ export function finishAdapter(adapter: LoadedAdapter, base: Base): LoadedAdapter
   const plain = adapter.bound.toPlain?.(adapter.values);
   if (!plain) return adapter;
   const config = { ...adapter.config, ...plain.config };
-  return { config, bound: bindAdapter(config, base, "finished adapter"), values: plain.values };
+  return { config, bound: plain.bound ?? bindAdapter(config, base, "finished adapter"), values: plain.values };
 }
 
 /** Writes a PEFT folder for use, all of it or nothing: what else was in the folder goes. */
@@ -167,9 +172,14 @@ export async function writeAdapterFiles(folder: string, adapter: LoadedAdapter, 
   for (const { key, parameter } of adapter.bound.savedBase)
     if (!adapter.stored || adapter.stored.has(key)) put(key, base.shapeOf(parameter)!, await base.read(parameter));
   writeSafetensors(join(folder, "adapter_model.safetensors"), tensors, { format: "pt" });
-  writeFileAtomic(join(folder, "adapter_config.json"), [adapter.configText ?? sortedJson(adapter.config)]);
+  writeFileAtomic(join(folder, "adapter_config.json"), [adapter.configText ?? sortedJson(adapter)]);
 }
 
-function sortedJson(config: AdapterConfig): string {
-  return JSON.stringify(Object.fromEntries(Object.entries(config).toSorted(([a], [b]) => (a < b ? -1 : 1))), null, 2);
+function sortedJson({ config, bound }: LoadedAdapter): string {
+  const sorted = Object.entries(config).toSorted(([a], [b]) => (a < b ? -1 : 1));
+  const text = JSON.stringify(Object.fromEntries(sorted), null, 2);
+  return (bound.floatFields ?? []).reduce(
+    (json, field) => json.replace(new RegExp(`^( {2}"${field}": -?\\d+)(?=,?$)`, "m"), "$1.0"),
+    text,
+  );
 }

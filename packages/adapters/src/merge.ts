@@ -4,7 +4,6 @@ import {
   companionFiles,
   fromFloat32,
   isFloatDType,
-  openCheckpoint,
   readJson,
   streamSafetensors,
   type TensorShape,
@@ -12,7 +11,7 @@ import {
   writeFileAtomic,
   writeFolderAtomic,
 } from "@graft/core/io";
-import { type BaseModel, readModelConfig, readWeight, writeWeight } from "@graft/core/models";
+import { type BaseModel, openModelCheckpoint, readModelConfig, readWeight, writeWeight } from "@graft/core/models";
 import { copyFileSync, existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
@@ -82,7 +81,7 @@ export async function mergeIntoFolder({
   if (existsSync(outputDir) && readdirSync(outputDir).length > 0)
     throw new ConfigError(`${outputDir}: is not empty; give a new folder for the merged model`);
   const { definition, config } = readModelConfig(model);
-  const checkpoint = openCheckpoint(model);
+  const checkpoint = openModelCheckpoint(model, definition, config);
   try {
     const where = (name: string): string => `${checkpoint.path}: tensor ${name}`;
     const base = makeBase({ definition, config }, async (name) =>

@@ -2,17 +2,47 @@
 import { ConfigError, suggest, UnknownName } from "@graft/core/errors";
 import { parseWith } from "@graft/core/io";
 import { adalora } from "./methods/adalora.ts";
+import { adapterp } from "./methods/adapterp.ts";
 import { boft } from "./methods/boft.ts";
+import { compacter } from "./methods/compacter.ts";
+import { heParallel } from "./methods/he-parallel.ts";
+import { houlsby } from "./methods/houlsby.ts";
 import { ia3 } from "./methods/ia3.ts";
 import { lnTuning } from "./methods/ln-tuning.ts";
 import { loha } from "./methods/loha.ts";
 import { lokr } from "./methods/lokr.ts";
 import { lora } from "./methods/lora.ts";
 import { oft } from "./methods/oft.ts";
+import { pTuning } from "./methods/p-tuning.ts";
+import { parallel } from "./methods/parallel.ts";
+import { pfeiffer } from "./methods/pfeiffer.ts";
+import { prefixTuning } from "./methods/prefix-tuning.ts";
+import { promptTuning } from "./methods/prompt-tuning.ts";
+import { series } from "./methods/series.ts";
 import { vera } from "./methods/vera.ts";
 import type { Method } from "./method.ts";
 
-export const methods = { adalora, boft, ia3, "ln-tuning": lnTuning, loha, lokr, lora, oft, vera };
+export const methods = {
+  adalora,
+  adapterp,
+  boft,
+  compacter,
+  "he-parallel": heParallel,
+  houlsby,
+  ia3,
+  "ln-tuning": lnTuning,
+  loha,
+  lokr,
+  lora,
+  oft,
+  "p-tuning": pTuning,
+  parallel,
+  pfeiffer,
+  "prefix-tuning": prefixTuning,
+  "prompt-tuning": promptTuning,
+  series,
+  vera,
+};
 export type MethodName = keyof typeof methods;
 
 /** A config's method and the config with its defaults: by `peft_type`, and by what else the config says where methods share one. Throws UnknownName or ConfigError. */

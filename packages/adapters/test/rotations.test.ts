@@ -24,6 +24,7 @@ const base: Base = {
     },
   ],
   modelType: "none",
+  sizes: { vocabSize: 1, hiddenSize: inDim, layers: 1, heads: 1, kvHeads: 1, headDim: inDim, maxLength: 1 },
   parameters: ["layer.weight"],
   shapeOf: () => [outDim, inDim],
   read: async () => weight,

@@ -116,7 +116,7 @@ const llama3Frequency = (i: number): number => {
 };
 
 interface Variant {
-  readonly config?: object;
+  readonly config?: Record<string, unknown>;
   readonly dtype?: "F16" | "BF16";
   readonly frequency?: (i: number) => number;
   readonly isSharded?: boolean;

@@ -1,4 +1,4 @@
-/** A tiny random LLaMA written as a Hugging Face folder, for tests that need a whole model. */
+/** A tiny random model written as a Hugging Face folder, for tests that need a whole one: `tinyConfig` with changes, or a config of another architecture. */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TensorData, toBF16, toF16, writeSafetensors } from "../src/io/index.ts";
@@ -22,10 +22,16 @@ export const tinyConfig = {
 /** Weights are wide enough that logits differ clearly. Returns the folder. */
 export function writeTinyModel(
   folder: string,
-  options: { seed?: number; dtype?: "F32" | "F16" | "BF16"; config?: object } = {},
+  options: {
+    seed?: number;
+    dtype?: "F32" | "F16" | "BF16";
+    config?: object;
+  } = {},
 ): string {
-  const config = { ...tinyConfig, ...options.config };
-  const definition = modelFor("llama", "tiny");
+  const { model_type, ...own } = (options.config ?? {}) as { model_type?: string };
+  const config =
+    model_type === undefined ? { ...tinyConfig, ...own } : { model_type, eos_token_id: 2, bos_token_id: 1, ...own };
+  const definition = modelFor(config.model_type, "tiny");
   const random = new Random(options.seed ?? 1);
   const dtype = options.dtype ?? "F32";
   const tensors = new Map<string, TensorData>();

@@ -9,17 +9,21 @@ import { dropout } from "./kernels/dropout.ts";
 import { einsum } from "./kernels/einsum.ts";
 import { embedding, embeddingGrad } from "./kernels/embedding.ts";
 import { fillKernel } from "./kernels/fill.ts";
+import { groupedColumnwise, groupedMatmul } from "./kernels/grouped.ts";
 import { inverse } from "./kernels/inverse.ts";
 import { l2Norm, l2NormGrad } from "./kernels/l2-norm.ts";
 import { limitRowNorm } from "./kernels/limit-row-norm.ts";
+import { lstmCell, lstmCellGrad } from "./kernels/lstm-cell.ts";
 import { matmul } from "./kernels/matmul.ts";
 import { fmaKernel } from "./measure.ts";
 import { inverseRowNormKernel, transposeKernel } from "./kernels/matrix.ts";
 import { norm, normGrad, normWeightGrad } from "./kernels/norm.ts";
 import { accumulate, adamw, clipFactor, sumSquares } from "./kernels/optimizer.ts";
 import { cacheWrite, pagedAttention } from "./kernels/paged-attention.ts";
+import { place } from "./kernels/place.ts";
 import { rope } from "./kernels/rope.ts";
 import { sample } from "./kernels/sample.ts";
+import { selectRows } from "./kernels/select-rows.ts";
 import { skew, skewGrad } from "./kernels/skew.ts";
 import { softmax, softmaxGrad } from "./kernels/softmax.ts";
 import { swapAxesKernel } from "./kernels/swap-axes.ts";
@@ -47,20 +51,26 @@ export const kernels: readonly Kernel[] = [
   embeddingGrad,
   fillKernel,
   fmaKernel,
+  groupedColumnwise,
+  groupedMatmul,
   inverse,
   inverseRowNormKernel,
   l2Norm,
   l2NormGrad,
   limitRowNorm,
+  lstmCell,
+  lstmCellGrad,
   matmul,
   norm,
   normGrad,
   normWeightGrad,
   pagedAttention,
+  place,
   rope,
   rowwise,
   sample,
   scaledSum,
+  selectRows,
   skew,
   skewGrad,
   softmax,

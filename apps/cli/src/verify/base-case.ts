@@ -23,7 +23,8 @@ export async function verifyBase(kase: Case, device: Device, recorder: Recorder)
     const lossTolerance = toleranceOf(kase, "loss");
     const taps = [...t.tensors.keys()].filter((name) => /^(layer_in|layer_out)\.\d+$|^final_norm_out$/.test(name));
 
-    const left = await runSequences(model, paddedBatch(shape, ids, { mask, labels }), { taps });
+    const { countsPadding } = model.definition;
+    const left = await runSequences(model, paddedBatch(shape, ids, { mask, labels, countsPadding }), { taps });
     recorder.floats("logits", "logits", left.logits, floats(t, "logits"), logitsTolerance, real(width, mask));
     recorder.floats("loss", "loss", [left.loss], floats(t, "loss"), lossTolerance);
     for (const [name, values] of left.taps) {
@@ -38,7 +39,7 @@ export async function verifyBase(kase: Case, device: Device, recorder: Recorder)
     }
     if (t.tensors.has("logits_with_position_ids")) {
       const positions = integers(t, "position_ids").data;
-      const run = await runSequences(model, paddedBatch(shape, ids, { mask, labels, positions }));
+      const run = await runSequences(model, paddedBatch(shape, ids, { mask, labels, positions, countsPadding }));
       recorder.floats(
         "logits",
         "logits_with_position_ids",
@@ -54,6 +55,7 @@ export async function verifyBase(kase: Case, device: Device, recorder: Recorder)
       const batch = paddedBatch(shape, integers(t, "right.input_ids").data, {
         mask: rightMask,
         labels: integers(t, "right.labels").data,
+        countsPadding,
       });
       const run = await runSequences(model, batch);
       recorder.floats(
@@ -68,10 +70,10 @@ export async function verifyBase(kase: Case, device: Device, recorder: Recorder)
     }
     if (t.tensors.has("nomask.logits")) {
       const { data, shape: own } = integers(t, "nomask.input_ids");
-      const run = await runSequences(model, paddedBatch(own, data, {}));
+      const run = await runSequences(model, paddedBatch(own, data, { countsPadding }));
       recorder.floats("logits", "nomask.logits", run.logits, floats(t, "nomask.logits"), logitsTolerance);
     }
-    await gradients(kase, model, paddedBatch(shape, ids, { mask, labels }), recorder);
+    await gradients(kase, model, paddedBatch(shape, ids, { mask, labels, countsPadding }), recorder);
     await generation(kase, model, recorder);
   } finally {
     model.destroy();

@@ -29,17 +29,17 @@ const layouts = [
 
 /**
  * Opens `model.safetensors` or the shards of its index, else `pytorch_model.bin` or its shards. Throws CheckpointError naming the folder, shard or tensor that
- * is missing.
+ * is missing. `nameOf` gives the name under which a stored tensor is known here.
  */
-export function openCheckpoint(folder: string): Checkpoint {
+export function openCheckpoint(folder: string, nameOf: (stored: string) => string = (stored) => stored): Checkpoint {
   if (!existsSync(folder)) throw new CheckpointError(`${folder}: no such folder`);
   if (!statSync(folder).isDirectory()) throw new CheckpointError(`${folder}: is no folder`);
   for (const { single, index } of layouts) {
     if (existsSync(join(folder, single))) {
       const file = openTensorFile(join(folder, single));
-      return fromFiles(folder, new Map([...file.tensors.keys()].map((name) => [name, file])));
+      return fromFiles(folder, new Map([...file.tensors.keys()].map((name) => [name, file])), nameOf);
     }
-    if (existsSync(join(folder, index))) return fromFiles(folder, openShards(folder, join(folder, index)));
+    if (existsSync(join(folder, index))) return fromFiles(folder, openShards(folder, join(folder, index)), nameOf);
   }
   const wanted = layouts.flatMap(({ single, index }) => [single, index]).join(", ");
   throw new CheckpointError(`${folder}: has no weights; looked for ${wanted}`);
@@ -85,26 +85,50 @@ function readIndex(path: string): Map<string, string> {
   return new Map(Object.entries(data.weight_map));
 }
 
-function fromFiles(path: string, tensors: ReadonlyMap<string, TensorFile>): Checkpoint {
-  const fileOf = (name: string): TensorFile => {
-    const file = tensors.get(name);
-    if (!file)
+function fromFiles(
+  path: string,
+  files: ReadonlyMap<string, TensorFile>,
+  nameOf: (stored: string) => string,
+): Checkpoint {
+  const tensors = new Map<string, { readonly file: TensorFile; readonly stored: string }>();
+  for (const [stored, file] of files) {
+    const name = nameOf(stored);
+    const other = tensors.get(name);
+    if (other) {
+      for (const open of new Set(files.values())) open.close();
+      throw new CheckpointError(`${path}: tensors ${other.stored} and ${stored} are both ${name}`);
+    }
+    tensors.set(name, { file, stored });
+  }
+  const find = (name: string) => {
+    const found = tensors.get(name);
+    if (!found)
       throw new CheckpointError(`${path}: the checkpoint has no tensor ${name}${suggest(name, tensors.keys())}`);
-    return file;
+    return found;
+  };
+  const info = (name: string) => {
+    const { file, stored } = find(name);
+    return file.info(stored);
   };
   return {
     path,
     names: () => [...tensors.keys()],
     has: (name) => tensors.has(name),
-    info: (name) => fileOf(name).info(name),
+    info,
     bytesOf(name) {
-      const { dtype, shape } = fileOf(name).info(name);
+      const { dtype, shape } = info(name);
       return tensorBytes(shape, dtype)!; // the file was checked when it was opened
     },
-    read: (name) => fileOf(name).read(name),
-    readRange: (name, from, to) => fileOf(name).readRange(name, from, to),
+    read(name) {
+      const { file, stored } = find(name);
+      return file.read(stored);
+    },
+    readRange(name, from, to) {
+      const { file, stored } = find(name);
+      return file.readRange(stored, from, to);
+    },
     close: () => {
-      for (const file of new Set(tensors.values())) file.close();
+      for (const file of new Set(files.values())) file.close();
     },
   };
 }

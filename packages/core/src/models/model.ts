@@ -17,6 +17,13 @@ export interface ModelSizes {
 export interface ModelDefinition<C extends ModelSizes = ModelSizes> {
   /** `model_type` of config.json. */
   readonly modelType: string;
+  /** Begins the names of what is not the output layer. Checkpoints of the model without an output layer leave it out. */
+  readonly basePrefix: string;
+  /**
+   * Without position ids transformers numbers the tokens of a row from 0, padding included; false where it takes positions from the attention mask. Training and
+   * generation here never count padding; to compare with the reference's plain forward pass one must.
+   */
+  readonly countsPadding: boolean;
   /** config.json of transformers 4.x or 5.x to sizes and switches. `where` begins error messages. */
   parseConfig(json: unknown, where: string): C;
   /** Every parameter, by its name in the checkpoint. */
@@ -29,6 +36,8 @@ export interface ModelDefinition<C extends ModelSizes = ModelSizes> {
   logits(m: ModelContext, config: C, hidden: Tensor): Tensor;
   /** The tensor that `logits` multiplies with, [vocabSize, hiddenSize], if that is all it does; then the loss needs no logits. */
   headWeight(config: C): string | undefined;
+  /** Very small configs, with what a config of this architecture may say: the tests run over them. Each is a config.json without its model_type. */
+  readonly tiny: readonly object[];
 }
 
 export function defineModel<C extends ModelSizes>(definition: ModelDefinition<C>): ModelDefinition<C> {

@@ -74,6 +74,7 @@ export function traceSequences(
     graph,
     hooks,
     attention: overSequences,
+    ids,
     positions,
     maxLength: length,
   });
@@ -138,6 +139,7 @@ export function tracePaged(
     graph,
     hooks,
     attention: overPages,
+    ids,
     positions,
     maxLength: model.config.maxLength,
   });

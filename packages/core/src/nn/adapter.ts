@@ -12,6 +12,8 @@ export interface AdapterParameter {
 export interface Adapter {
   readonly method: string;
   readonly parameters: readonly AdapterParameter[];
+  /** Rows that stand before every sequence, at positions 0, 1, ...; default 0. Whoever makes batches puts their ids there (virtualIdsOf). */
+  readonly virtualTokens?: number;
   hooks(trace: AdapterTrace): Hooks;
   /** A scalar [1] that is added to the loss of a batch, in training and validation. */
   penalty?(trace: AdapterTrace): Tensor;

@@ -1,7 +1,7 @@
 /** What model code is written against: parameters, sites and attention, for one trace of the model. */
 import { ShapeError } from "../errors/index.ts";
 import type { DType, Graph, Tensor } from "../graph/graph.ts";
-import { addColumns, embedding, layerNorm, matmul, reshape, rmsNorm } from "../ops/index.ts";
+import { addColumns, embedding, layerNorm, matmul, reshape, rmsNorm, slice } from "../ops/index.ts";
 import type { BranchSite, EmbeddingSite, Hooks, LinearSite, Site } from "./site.ts";
 
 /** A parameter of the base as the checkpoint names it. */
@@ -34,6 +34,8 @@ export interface ContextOptions {
   readonly shapeOf: (name: string) => readonly number[];
   readonly hooks?: readonly Hooks[];
   readonly attention: AttentionImplementation;
+  /** [tokens] i32; virtual tokens are negative. */
+  readonly ids: Tensor;
   /** [tokens] i32. */
   readonly positions: Tensor;
   /** The longest sequence of this trace; some rotary scalings depend on it. */
@@ -43,7 +45,6 @@ export interface ContextOptions {
 export class ModelContext {
   readonly graph: Graph;
   readonly positions: Tensor;
-  readonly attention: AttentionImplementation;
   readonly maxLength: number;
   /** Intermediate values by name, for verification and inspection. Not computed unless asked for. */
   readonly taps = new Map<string, Tensor>();
@@ -55,7 +56,6 @@ export class ModelContext {
     this.#options = options;
     this.graph = options.graph;
     this.positions = options.positions;
-    this.attention = options.attention;
     this.maxLength = options.maxLength;
   }
 
@@ -135,6 +135,14 @@ export class ModelContext {
     return whole(x);
   }
 
+  /** Attention of one layer. q: [tokens, heads, headDim]; k, v: [tokens, kvHeads, headDim], as adapters may change them; result as q. */
+  attention(layer: number, q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Tensor {
+    let own = { k, v };
+    for (const hooks of this.#options.hooks ?? [])
+      own = hooks.keysValues?.(layer, own.k, own.v, this.#options.ids) ?? own;
+    return this.#options.attention(layer, q, own.k, own.v, options);
+  }
+
   rmsNorm(name: string, x: Tensor, eps: number): Tensor {
     return rmsNorm(x, this.parameter(`${name}.weight`), eps);
   }
@@ -148,6 +156,12 @@ export class ModelContext {
     const [tokens, width] = x.shape as [number, number];
     if (width % headDim !== 0) throw new ShapeError(`heads: width ${width} is no multiple of the head size ${headDim}`);
     return reshape(x, [tokens, width / headDim, headDim]);
+  }
+
+  /** The parts of a fused projection whose columns lie head by head, [head][part][headDim]: each [tokens, heads, headDim]. x: [tokens, heads * parts * headDim]. */
+  fusedHeads(x: Tensor, headDim: number, parts: number): Tensor[] {
+    const grouped = this.heads(x, parts * headDim); // [tokens, heads, parts * headDim]
+    return Array.from({ length: parts }, (_, i) => slice(grouped, 2, i * headDim, headDim));
   }
 
   /** One decoder layer: the unit of recomputation, and the layer number of the sites inside. */

@@ -4,12 +4,15 @@ import { addOp } from "./add.ts";
 import { affineIdsOp } from "./affine-ids.ts";
 import { attentionDeltaOp, attentionGradKeyOp, attentionGradQueryOp, attentionOp } from "./attention.ts";
 import { columnwiseOp, sumRowsOp } from "./columns.ts";
+import { concatOp } from "./concat.ts";
 import { crossEntropyGradOp, crossEntropyOp, linearCrossEntropyOp } from "./cross-entropy.ts";
 import { dropoutOp } from "./dropout.ts";
 import { einsumOp } from "./einsum.ts";
 import { embeddingGradOp, embeddingOp } from "./embedding.ts";
 import { fillOp } from "./fill.ts";
+import { groupedColumnwiseOp, groupedMatmulOp } from "./grouped.ts";
 import { l2NormGradOp, l2NormOp } from "./l2-norm.ts";
+import { lstmCellGradOp, lstmCellOp } from "./lstm-cell.ts";
 import { matmulOp } from "./matmul.ts";
 import { inverseRowNormOp, transposeOp } from "./matrix.ts";
 import { mulOp, swigluGradOp, swigluOp } from "./mul.ts";
@@ -21,6 +24,7 @@ import { ropeOp } from "./rope.ts";
 import { mulRowsOp, scaledSumOp, spreadOp } from "./rows.ts";
 import { sampleOp } from "./sample.ts";
 import { windowOp } from "./slice.ts";
+import { selectRowsOp } from "./select-rows.ts";
 import { inverseOp, limitRowNormOp, skewGradOp, skewOp } from "./small-matrices.ts";
 import { softmaxGradOp, softmaxOp } from "./softmax.ts";
 import { swapAxesOp } from "./swap-axes.ts";
@@ -38,6 +42,7 @@ export const ops: readonly Op[] = [
   attentionOp,
   cacheWriteOp,
   columnwiseOp,
+  concatOp,
   crossEntropyGradOp,
   crossEntropyOp,
   dropoutOp,
@@ -46,12 +51,16 @@ export const ops: readonly Op[] = [
   embeddingOp,
   fillOp,
   globalNormOp,
+  groupedColumnwiseOp,
+  groupedMatmulOp,
   inverseOp,
   inverseRowNormOp,
   l2NormGradOp,
   l2NormOp,
   limitRowNormOp,
   linearCrossEntropyOp,
+  lstmCellGradOp,
+  lstmCellOp,
   matmulOp,
   mulOp,
   mulRowsOp,
@@ -63,6 +72,7 @@ export const ops: readonly Op[] = [
   ropeOp,
   sampleOp,
   scaledSumOp,
+  selectRowsOp,
   skewGradOp,
   skewOp,
   softmaxGradOp,

@@ -1,0 +1,20 @@
+/** Activations as config files name them. */
+import { z } from "zod";
+import type { ActivationName } from "../ops/index.ts";
+
+/** transformers' names (ACT2FN) of what core computes. gelu is the exact one; the others of the name are its tanh approximation. */
+const names = {
+  silu: "silu",
+  swish: "silu",
+  relu: "relu",
+  tanh: "tanh",
+  gelu: "gelu",
+  gelu_new: "gelu_tanh",
+  gelu_fast: "gelu_tanh",
+  gelu_pytorch_tanh: "gelu_tanh",
+} as const satisfies Record<string, ActivationName>;
+
+/** A config field that names an activation. */
+export const activationSchema = z
+  .enum(Object.keys(names) as [keyof typeof names, ...(keyof typeof names)[]])
+  .transform((name): ActivationName => names[name]);
