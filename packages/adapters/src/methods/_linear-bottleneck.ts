@@ -43,16 +43,15 @@ export interface LayerNames {
   readonly qkv: readonly string[];
 }
 
-const fused = {
-  mlpIn: ["dense_h_to_4h"],
-  mlpOut: ["dense_4h_to_h"],
-  qkv: ["query_key_value"],
-} as const satisfies LayerNames;
+const fused: LayerNames = { mlpIn: ["dense_h_to_4h"], mlpOut: ["dense_4h_to_h"], qkv: ["query_key_value"] };
 const qkv = ["q_proj", "k_proj", "v_proj"] as const;
+
+const gated: LayerNames = { mlpIn: ["gate_proj", "up_proj"], mlpOut: ["down_proj"], qkv };
 
 /** By model_type. The fork has no gpt2 and no gpt_neox: by analogy. GPT-2 has a c_proj in its attention too. */
 const layerNames: Readonly<Record<string, LayerNames>> = {
-  llama: { mlpIn: ["gate_proj", "up_proj"], mlpOut: ["down_proj"], qkv },
+  llama: gated,
+  mistral: gated,
   gptj: { mlpIn: ["fc_in"], mlpOut: ["fc_out"], qkv },
   opt: { mlpIn: ["fc1"], mlpOut: ["fc2"], qkv },
   gpt2: { mlpIn: ["mlp.c_fc"], mlpOut: ["mlp.c_proj"], qkv: ["c_attn"] },
