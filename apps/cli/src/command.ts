@@ -51,7 +51,8 @@ interface Field {
   readonly isOptional: boolean;
 }
 
-const toKebab = (name: string) => name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`);
+/** `--base-model` of baseModel, without the dashes in front. */
+export const toKebab = (name: string) => name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`);
 const toCamel = (name: string) => name.replace(/[-_]+([a-zA-Z0-9])/g, (_, c: string) => c.toUpperCase());
 
 /** The options as flags, read from the schema. */

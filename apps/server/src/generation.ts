@@ -104,9 +104,20 @@ async function* merge(
   }
 }
 
+/** Tokens that a request may have in all, prompt and completion: what the base holds without the adapter's virtual tokens. */
+export function contextLength(services: Services, adapter: string | undefined): number {
+  const info = services.engine.adapters().find(({ name }) => name === adapter);
+  return services.engine.info.maxLength - (info?.virtualTokens ?? 0);
+}
+
 /** Fails before anything is sent if the model or the prompt does not fit. */
-export function assertFits(services: Services, promptIds: readonly number[], maxNewTokens: number): void {
-  const { maxLength } = services.engine.info;
+export function assertFits(
+  services: Services,
+  adapter: string | undefined,
+  promptIds: readonly number[],
+  maxNewTokens: number,
+): void {
+  const maxLength = contextLength(services, adapter);
   if (promptIds.length === 0) throw new ApiError(400, "prompt: must not be empty", { param: "prompt" });
   if (promptIds.length + maxNewTokens > maxLength) {
     throw new ApiError(

@@ -20,7 +20,7 @@ import { createHash } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import type { Base, BoundMethod, ConfigOrigin } from "./method.ts";
+import type { Base, BoundMethod, ConfigOrigin, ShapeInFile } from "./method.ts";
 import { methodFor } from "./registry.ts";
 
 const configSchema = z.looseObject({ peft_type: z.string() });
@@ -48,20 +48,26 @@ export function bindAdapter(
   base: Base,
   where: string,
   origin: ConfigOrigin = "new",
+  shapeInFile?: ShapeInFile,
 ): BoundMethod {
   const found = methodFor(config, where);
-  return found.method.bind(found.config, base, where, origin);
+  return found.method.bind(found.config, base, where, origin, shapeInFile);
 }
 
-/** A fresh adapter with seeded initial values. */
+/** A fresh adapter with seeded initial values. Its config gets what the method adds to it (`Method.complete`). */
 export async function createAdapter(
   config: AdapterConfig,
   base: Base,
   seed: number,
   where = "adapter config",
 ): Promise<LoadedAdapter> {
-  const bound = bindAdapter(config, base, where);
-  return { config: { ...config, ...bound.settledConfig }, bound, values: await bound.initialise(new Random(seed)) };
+  const added = methodFor(config, where).method.complete?.(base) ?? {};
+  const own = Object.entries(config).filter(
+    ([field, value]) => !(field in added) || (value ?? undefined) !== undefined,
+  );
+  const full: AdapterConfig = { ...added, ...Object.fromEntries(own), peft_type: config.peft_type };
+  const bound = bindAdapter(full, base, where);
+  return { config: { ...full, ...bound.settledConfig }, bound, values: await bound.initialise(new Random(seed)) };
 }
 
 /**
@@ -73,10 +79,10 @@ export function loadAdapter(folder: string, base: Base): LoadedAdapter {
   if (!existsSync(configPath))
     throw new CheckpointError(`${folder}: is no adapter folder, it has no adapter_config.json`);
   const config = readJson(configPath, configSchema);
-  const bound = bindAdapter(config, base, configPath, "file");
   const file = openAdapterFile(folder);
   const { path } = file;
   try {
+    const bound = bindAdapter(config, base, configPath, "file", (key) => file.tensors.get(key)?.shape);
     const values = new Map<string, Float32Array>();
     const stored = new Map<string, StoredAs>();
     for (const { key, shape } of bound.parameters) {
@@ -136,7 +142,7 @@ export function finishAdapter(adapter: LoadedAdapter, base: Base): LoadedAdapter
   const plain = adapter.bound.toPlain?.(adapter.values);
   if (!plain) return adapter;
   const config = { ...adapter.config, ...plain.config };
-  return { config, bound: bindAdapter(config, base, "finished adapter"), values: plain.values };
+  return { config, bound: plain.bound ?? bindAdapter(config, base, "finished adapter"), values: plain.values };
 }
 
 /** Writes a PEFT folder for use, all of it or nothing: what else was in the folder goes. */

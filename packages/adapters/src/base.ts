@@ -21,6 +21,7 @@ export function makeBase(
   return {
     sites,
     modelType: definition.modelType,
+    sizes: config,
     parameters: [...all],
     shapeOf: (name) => shapes.get(storedOf.get(name) ?? name),
     read: (name) => read(storedOf.get(name) ?? name),

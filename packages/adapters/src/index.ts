@@ -1,6 +1,7 @@
 export * from "./adapter.ts";
-export { baseOf } from "./base.ts";
+export { baseOf, makeBase } from "./base.ts";
 export * from "./merge.ts";
 export type { Base, BoundMethod, Method } from "./method.ts";
 export { lora, type LoraConfig } from "./methods/lora.ts";
+export { newConfig } from "./new-config.ts";
 export { type MethodName, methods } from "./registry.ts";

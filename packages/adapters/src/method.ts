@@ -1,5 +1,6 @@
 /** What an adapter method is: how its config reads, which tensors it has, what it does at its sites, how it is merged. One file each in methods/. */
 import type { Random } from "@graft/core/random";
+import type { ModelSizes } from "@graft/core/models";
 import type { Adapter, Site } from "@graft/core/nn";
 import type { z } from "zod";
 
@@ -7,6 +8,7 @@ import type { z } from "zod";
 export interface Base {
   readonly sites: readonly Site[];
   readonly modelType: string;
+  readonly sizes: ModelSizes;
   readonly parameters: readonly string[];
   /** Shape of a base parameter; undefined if there is none of that name. */
   shapeOf(name: string): readonly number[] | undefined;
@@ -17,6 +19,9 @@ export interface Base {
 /** Where a config comes from: in a new one every target must be there; a file may, as in PEFT, name modules that other models have. */
 export type ConfigOrigin = "new" | "file";
 
+/** Shape of a tensor of an adapter's file, where a config alone does not say it; undefined if the file has none of that key. */
+export type ShapeInFile = (key: string) => readonly number[] | undefined;
+
 export interface Method<C = unknown> {
   /** Graft's name, as in `--adapter-name`. */
   readonly name: string;
@@ -26,8 +31,12 @@ export interface Method<C = unknown> {
   readonly matches?: (config: C) => boolean;
   /** Config fields with PEFT's names and defaults. Unknown fields are kept. */
   readonly config: z.ZodType<C>;
-  /** Binds a config to a base. Throws UnknownName or ConfigError, beginning with `where`. */
-  bind(config: C, base: Base, where: string, origin: ConfigOrigin): BoundMethod;
+  /** What LLM-Adapters' finetune.py sets where its flags say nothing, where that is not the config's default. */
+  readonly trainingDefaults?: Readonly<Partial<C>>;
+  /** Fields that PEFT writes and takes from the base (token_dim, num_layers, ...): a new config gets those it leaves open. */
+  complete?(base: Base): Readonly<Record<string, unknown>>;
+  /** Binds a config to a base. `shapeInFile` is there when a file is read. Throws UnknownName or ConfigError, beginning with `where`. */
+  bind(config: C, base: Base, where: string, origin: ConfigOrigin, shapeInFile?: ShapeInFile): BoundMethod;
 }
 
 export interface BoundMethod extends Adapter {
@@ -44,12 +53,13 @@ export interface BoundMethod extends Adapter {
     | ((values: ReadonlyMap<string, Float32Array>) => ReadonlyMap<string, () => Promise<Float32Array>>)
     | { readonly impossible: string };
   /**
-   * The same function as an adapter that other programs read: config fields that change, and values. Undefined where that is the adapter as it is.
+   * The same function as an adapter that other programs read: config fields that change, values, and what they are bound to where the config alone does not say it. Undefined where that is the adapter as it is.
    * A checkpoint keeps what training needs; what is saved for use goes through this.
    */
   readonly toPlain?: (values: ReadonlyMap<string, Float32Array>) => {
     readonly config: object;
     readonly values: Map<string, Float32Array>;
+    readonly bound?: BoundMethod;
   };
   /** What to do about a file that lacks one of the parameters: the end of the message. */
   readonly missing?: string;

@@ -6,12 +6,27 @@ import { compacter } from "./methods/compacter.ts";
 import { heParallel } from "./methods/he-parallel.ts";
 import { houlsby } from "./methods/houlsby.ts";
 import { lora } from "./methods/lora.ts";
+import { pTuning } from "./methods/p-tuning.ts";
 import { parallel } from "./methods/parallel.ts";
 import { pfeiffer } from "./methods/pfeiffer.ts";
+import { prefixTuning } from "./methods/prefix-tuning.ts";
+import { promptTuning } from "./methods/prompt-tuning.ts";
 import { series } from "./methods/series.ts";
 import type { Method } from "./method.ts";
 
-export const methods = { adapterp, compacter, "he-parallel": heParallel, houlsby, lora, parallel, pfeiffer, series };
+export const methods = {
+  adapterp,
+  compacter,
+  "he-parallel": heParallel,
+  houlsby,
+  lora,
+  "p-tuning": pTuning,
+  parallel,
+  pfeiffer,
+  "prefix-tuning": prefixTuning,
+  "prompt-tuning": promptTuning,
+  series,
+};
 export type MethodName = keyof typeof methods;
 
 /** A config's method and the config with its defaults: by `peft_type`, and by what else the config says where methods share one. Throws UnknownName or ConfigError. */

@@ -70,6 +70,7 @@ function sineBase(rows: number, columns: number, fanInFanOut = false): Base {
   return {
     sites: [site],
     modelType: "sine",
+    sizes: { vocabSize: 1, hiddenSize: columns, layers: 1, heads: 1, kvHeads: 1, headDim: columns, maxLength: 1 },
     parameters: ["layer.weight"],
     shapeOf: (name) => (name === "layer.weight" ? shape : undefined),
     read: async () => weight,

@@ -33,6 +33,7 @@ test("hooks around a block nest, the first innermost, and see its input, its out
     dtypeOf: () => "f32",
     shapeOf: () => [],
     attention: (_layer, q) => q,
+    ids: graph.input("ids", [1], "i32"),
     positions: graph.input("positions", [1], "i32"),
     maxLength: 1,
   });

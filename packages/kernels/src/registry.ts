@@ -8,14 +8,18 @@ import { crossEntropy, crossEntropyGrad } from "./kernels/cross-entropy.ts";
 import { dropout } from "./kernels/dropout.ts";
 import { embedding, embeddingGrad } from "./kernels/embedding.ts";
 import { fillKernel } from "./kernels/fill.ts";
+import { groupedColumnwise, groupedMatmul } from "./kernels/grouped.ts";
+import { lstmCell, lstmCellGrad } from "./kernels/lstm-cell.ts";
 import { matmul } from "./kernels/matmul.ts";
 import { fmaKernel } from "./measure.ts";
 import { inverseRowNormKernel, transposeKernel } from "./kernels/matrix.ts";
 import { norm, normGrad, normWeightGrad } from "./kernels/norm.ts";
 import { accumulate, adamw, clipFactor, sumSquares } from "./kernels/optimizer.ts";
 import { cacheWrite, pagedAttention } from "./kernels/paged-attention.ts";
+import { place } from "./kernels/place.ts";
 import { rope } from "./kernels/rope.ts";
 import { sample } from "./kernels/sample.ts";
+import { selectRows } from "./kernels/select-rows.ts";
 import { softmax, softmaxGrad } from "./kernels/softmax.ts";
 import { swapAxesKernel } from "./kernels/swap-axes.ts";
 import { swigluGrad } from "./kernels/swiglu-grad.ts";
@@ -41,16 +45,22 @@ export const kernels: readonly Kernel[] = [
   embeddingGrad,
   fillKernel,
   fmaKernel,
+  groupedColumnwise,
+  groupedMatmul,
   inverseRowNormKernel,
+  lstmCell,
+  lstmCellGrad,
   matmul,
   norm,
   normGrad,
   normWeightGrad,
   pagedAttention,
+  place,
   rope,
   rowwise,
   sample,
   scaledSum,
+  selectRows,
   softmax,
   softmaxGrad,
   spread,

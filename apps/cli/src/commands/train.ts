@@ -3,12 +3,12 @@ import { ConfigError } from "@graft/core/errors";
 import { loadBaseModel } from "@graft/core/models";
 import { loadTokenizer } from "@graft/core/text";
 import { adamwDefaults, schedules } from "@graft/core/train";
-import { methods } from "@graft/adapters";
 import { openCommandDevice } from "../device.ts";
 import { z } from "zod";
 import { defineCommand, oneOf, UsageError } from "../command.ts";
 import { resolveModelFolder } from "../load-model.ts";
 import { dtypeOption, modelOptions } from "../model-options.ts";
+import { adapterConfigOf, adapterOptions } from "../train/adapter-options.ts";
 import { lossPlot, trainingProgress } from "../train/progress.ts";
 import { trainRun } from "../train/run.ts";
 
@@ -16,9 +16,7 @@ const options = z.object({
   baseModel: modelOptions.model,
   dataPath: z.string().describe("JSON or JSONL of instruction, input, output; .gz too"),
   outputDir: z.string().describe("where the adapter, checkpoints and metrics.jsonl go"),
-  adapterName: oneOf(Object.keys(methods))
-    .default("lora")
-    .describe(`adapter method: ${Object.keys(methods).join(", ")}`),
+  ...adapterOptions,
   load8bit: z.boolean().default(false).describe("not there yet: use --dtype f16 or bf16"),
   dtype: dtypeOption,
   batchSize: z.int().min(1).default(128).describe("rows per optimizer step"),
@@ -41,19 +39,6 @@ const options = z.object({
   evalStep: z.int().min(0).default(200).describe("steps between validations; 0 is only at the end"),
   saveStep: z.int().min(0).default(200).describe("steps between checkpoints; 0 is never"),
   saveTotalLimit: z.int().min(1).default(3).describe("checkpoints kept, the best one besides"),
-  loraR: z.int().min(1, "must be at least 1").default(8).describe("rank"),
-  loraAlpha: z.number().default(16).describe("scaling is alpha / r"),
-  loraDropout: z.number().min(0).lt(1).default(0.05).describe("dropout before A"),
-  targetModules: z.array(z.string()).optional().describe("modules that get an adapter, or all-linear"),
-  loraTargetModules: z.array(z.string()).optional().describe("the same, as some scripts spell it"),
-  useDora: z.boolean().default(false).describe("DoRA: train the weights' magnitudes too"),
-  useRslora: z.boolean().default(false).describe("rsLoRA: scaling is alpha / sqrt(r)"),
-  initLoraWeights: z.coerce
-    .string()
-    .default("true")
-    .describe("how A and B start: true, false, gaussian, orthogonal, pissa, pissa_niter_[n], olora"),
-  bias: oneOf(["none", "all", "lora_only"]).default("none").describe("biases of the base to train"),
-  modulesToSave: z.array(z.string()).optional().describe("modules of the base to train whole"),
   trainOnInputs: z.boolean().default(true).describe("learn the prompt too; false masks it"),
   groupByLength: z.boolean().default(false).describe("rows of similar length share a batch"),
   packing: z.boolean().default(false).describe("several examples share a row; they do not see one another"),
@@ -81,6 +66,7 @@ export default defineCommand({
   examples: [
     "graft train --base-model DIR --data-path rows.json --output-dir out --lora-r 8 --target-modules q_proj,v_proj",
     `graft finetune --base_model DIR --data_path math_10k.json --output_dir ./trained --batch_size 16 --micro_batch_size 4 --num_epochs 3 --learning_rate 3e-4 --cutoff_len 256 --val_set_size 120 --adapter_name lora --target_modules '["q_proj", "v_proj"]'`,
+    "graft train --base-model DIR --data-path rows.json --output-dir out --adapter-name prefix-tuning --num-virtual-tokens 30",
     "graft train --config run.yaml --resume-from-checkpoint true",
   ],
   options,
@@ -94,31 +80,15 @@ export default defineCommand({
     try {
       const model = loadBaseModel(device, folder, { dtype: o.dtype });
       const tokenizer = loadTokenizer(folder);
-      const targets = o.targetModules ?? o.loraTargetModules;
+      const { config, unused } = adapterConfigOf(o, folder);
+      for (const flag of unused) log(`${flag} is no option of ${o.adapterName} and is not used`);
       const result = await trainRun(
         model,
         tokenizer,
         {
           dataPath: o.dataPath,
           outputDir: o.outputDir,
-          adapterConfig: {
-            peft_type: "LORA",
-            task_type: "CAUSAL_LM",
-            base_model_name_or_path: o.baseModel,
-            inference_mode: true,
-            r: o.loraR,
-            lora_alpha: o.loraAlpha,
-            lora_dropout: o.loraDropout,
-            target_modules: targets?.length === 1 && targets[0] === "all-linear" ? "all-linear" : (targets ?? null),
-            bias: o.bias,
-            use_dora: o.useDora,
-            use_rslora: o.useRslora,
-            modules_to_save: o.modulesToSave ?? null,
-            fan_in_fan_out: false,
-            init_lora_weights: /^(true|false)$/i.test(o.initLoraWeights)
-              ? o.initLoraWeights.toLowerCase() === "true"
-              : o.initLoraWeights,
-          },
+          adapterConfig: { base_model_name_or_path: o.baseModel, ...config },
           promptTemplate: o.promptTemplate,
           cutoffLen: o.cutoffLen,
           trainOnInputs: o.trainOnInputs,

@@ -2,6 +2,7 @@
 import {
   type AdapterConfig,
   baseOf,
+  bindAdapter,
   createAdapter,
   finishAdapter,
   type LoadedAdapter,
@@ -68,8 +69,9 @@ export async function trainRun(
   const { outputDir, seed } = options;
   const { progress, signal } = tools;
   const base = baseOf(model);
+  const { virtualTokens = 0 } = bindAdapter(options.adapterConfig, base, "adapter config");
   makeFolder(outputDir);
-  const { training, validation } = await prepareData(model, tokenizer, options, progress);
+  const { training, validation } = await prepareData(model, tokenizer, { ...options, virtualTokens }, progress);
   const checkpoint =
     options.resumeFromCheckpoint === undefined
       ? undefined
@@ -216,12 +218,15 @@ function startMetrics(path: string, resumedStep: number | undefined): void {
 async function prepareData(
   model: BaseModel,
   tokenizer: Tokenizer,
-  options: TrainRunOptions,
+  options: TrainRunOptions & { readonly virtualTokens: number },
   progress: Progress,
 ): Promise<{ training: ReturnType<typeof createBatches>; validation: Batch[] }> {
-  const cutoffLen = Math.min(options.cutoffLen, model.config.maxLength);
-  if (cutoffLen < options.cutoffLen)
-    progress.note(`cutoff_len ${options.cutoffLen} is longer than the model; ${cutoffLen} is used`);
+  const { virtualTokens } = options;
+  const cutoffLen = Math.min(options.cutoffLen, model.config.maxLength - virtualTokens);
+  if (cutoffLen < options.cutoffLen) {
+    const beside = virtualTokens > 0 ? ` beside ${virtualTokens} virtual tokens` : "";
+    progress.note(`cutoff_len ${options.cutoffLen} is longer than the model${beside}; ${cutoffLen} is used`);
+  }
   const rows = (await readRows(options.dataPath)).slice(0, options.maxRows);
   const { examples, truncated, unsupervised } = tokenizeRows(rows, tokenizer, {
     template: findPromptTemplate(options.promptTemplate),
@@ -237,12 +242,17 @@ async function prepareData(
       : { train: examples, validation: [] as Example[] };
   if (split.train.length === 0)
     throw new DataError(`${options.dataPath}: no rows are left to train on after ${options.valSetSize} for validation`);
-  const common = { batchSize: options.microBatchSize, seed: options.seed, padId: tokenizer.padId ?? 0 };
+  const common = {
+    batchSize: options.microBatchSize,
+    seed: options.seed,
+    padId: tokenizer.padId ?? 0,
+    virtualTokens,
+  };
   const training = createBatches(split.train, {
     ...common,
     groupByLength: options.groupByLength,
     groupSize: options.batchSize,
-    packLength: options.packing ? cutoffLen : undefined,
+    packLength: options.packing ? virtualTokens + cutoffLen : undefined,
   });
   if (split.validation.length === 0) return { training, validation: [] };
   const held = createBatches(split.validation, { ...common, shuffle: false });

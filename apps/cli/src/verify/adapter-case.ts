@@ -8,8 +8,8 @@ import { adamwDefaults, TrainStep } from "@graft/core/train";
 import type { Device } from "@graft/kernels";
 import { join } from "node:path";
 import { type Case, floats, integers } from "./case.ts";
-import type { Recorder } from "./report.ts";
-import { paddedBatch, runSequences, trainingBatches, unpadded } from "./sequences.ts";
+import type { Recorder, Tolerance } from "./report.ts";
+import { greedyByPasses, paddedBatch, runSequences, trainingBatches, unpadded, virtualRowsOf } from "./sequences.ts";
 import { recordFinalWeights } from "./final-weights.ts";
 import { toleranceOf } from "./tolerance.ts";
 
@@ -32,28 +32,56 @@ export async function verifyAdapter(kase: Case, device: Device, recorder: Record
     try {
       const shape = inputs.info("input_ids").shape;
       const mask = integers(inputs, "attention_mask").data;
+      const virtual = virtualRowsOf(kase, weights);
       const batch = paddedBatch(shape, integers(inputs, "input_ids").data, {
         mask,
         labels: integers(inputs, "labels").data,
         countsPadding: model.definition.countsPadding,
+        virtual,
       });
       const vocab = model.config.vocabSize;
-      const real = (i: number) => mask[Math.floor(i / vocab)] === 1;
+      // Rows whose logits the reference gives: with virtual tokens, or the text's alone.
+      const skipped = virtual.areInLogits ? 0 : virtual.ids.length;
+      const given = (values: Float32Array) => withoutColumns(values, batch.length, skipped, vocab);
+      const isReal = batch.segments.filter((_, i) => i % batch.length >= skipped);
+      const real = (i: number) => isReal[Math.floor(i / vocab)] === 1;
       const run = await runSequences(model, batch, { adapter: weights });
-      recorder.floats("logits", "logits", run.logits, floats(t, "logits"), toleranceOf(kase, "logits"), real);
+      recorder.floats("logits", "logits", given(run.logits), floats(t, "logits"), toleranceOf(kase, "logits"), real);
       recorder.floats("loss", "loss", [run.loss], floats(t, "loss"), toleranceOf(kase, "loss"));
+      const plain = bound.toPlain?.(init);
+      if (plain) {
+        recordSaved(kase, "saved", plain.values, toleranceOf(kase, "merged"), recorder);
+        if (plain.bound) {
+          const own = new AdapterWeights(device, plain.bound, plain.values, kase.folder);
+          try {
+            const { logits } = await runSequences(model, batch, { adapter: own });
+            recorder.floats(
+              "logits",
+              "saved_logits",
+              given(logits),
+              floats(t, "logits"),
+              toleranceOf(kase, "logits"),
+              real,
+            );
+          } finally {
+            own.destroy();
+          }
+        }
+      }
       await generation(kase, model, weights, recorder);
       await training(kase, model, weights, batch, inputs, recorder);
       const end = await runSequences(model, batch, { adapter: weights });
       recorder.floats(
         "final_logits",
         "final_logits",
-        end.logits,
+        given(end.logits),
         floats(t, "final_logits"),
         toleranceOf(kase, "final_logits"),
         real,
       );
       recorder.floats("loss", "final_loss", [end.loss], floats(t, "final_loss"), { atol: 2e-3, rtol: 0 });
+      const trained = bound.toPlain?.(await weights.read());
+      if (trained) recordSaved(kase, "final_saved", trained.values, toleranceOf(kase, "final_weights"), recorder);
       const merged = typeof bound.merge === "function" ? bound.merge(init) : undefined;
       if (merged && t.tensors.has("merged_logits")) await merging(kase, model, merged, batch, recorder, real);
     } finally {
@@ -84,7 +112,11 @@ async function training(
     for (const [key, got] of await step.gradients())
       recorder.floats("grad", `grad/${key}`, got, floats(t, `grad/${key}`), toleranceOf(kase, "grad"));
     const losses: number[] = [];
-    for (const [i, micro] of trainingBatches(inputs, model.definition.countsPadding).slice(0, info.steps).entries()) {
+    const batches = trainingBatches(inputs, {
+      countsPadding: model.definition.countsPadding,
+      virtual: virtualRowsOf(kase, weights),
+    });
+    for (const [i, micro] of batches.slice(0, info.steps).entries()) {
       losses.push(await step.micro(micro, { lossScale: 1 / micro.supervised, isFirst: true, seed: 0, step: i }));
       await step.update(info.lr, i + 1);
     }
@@ -98,6 +130,25 @@ async function training(
     await recordFinalWeights(kase, weights, recorder);
   } finally {
     step.destroy();
+  }
+}
+
+/** Rows of `length` positions of `width` numbers each without their first `count` positions. */
+function withoutColumns(values: Float32Array, length: number, count: number, width: number): Float32Array {
+  return count === 0 ? values : values.filter((_, i) => Math.floor(i / width) % length >= count);
+}
+
+/** What is saved of an adapter for use, where the case has it. */
+function recordSaved(
+  { tensors: t }: Case,
+  prefix: "saved" | "final_saved",
+  values: ReadonlyMap<string, Float32Array>,
+  tolerance: Tolerance,
+  recorder: Recorder,
+): void {
+  for (const [key, got] of values) {
+    const name = `${prefix}/${key}`;
+    if (t.tensors.has(name)) recorder.floats(prefix, name, got, floats(t, name), tolerance);
   }
 }
 
@@ -130,17 +181,30 @@ async function generation(kase: Case, model: BaseModel, weights: AdapterWeights,
   };
   const { data: ids, shape } = integers(t, "gen.input_ids");
   const length = shape[1]!;
-  const prompts = unpadded(ids, integers(t, "gen.attention_mask").data, length);
+  const mask = t.tensors.has("gen.attention_mask")
+    ? integers(t, "gen.attention_mask").data
+    : new Int32Array(ids.length).fill(1);
+  const prompts = unpadded(ids, mask, length);
+  const virtual = virtualRowsOf(kase, weights);
+  // PEFT's generate() takes the positions of virtual embeddings, padding and text as forward() does; ours knows no padding.
+  const countsPadding = virtual.areInLogits && model.definition.countsPadding;
   const generator = new Generator(model, { maxSequences: 4 });
   try {
     const requests = prompts.map((promptIds) => ({ promptIds, maxNewTokens: info.max_new_tokens, eosTokenIds: [] }));
     const results = await generator.generate(requests, weights);
+    const continued = await Promise.all(
+      results.map(async ([sequence], p) => {
+        if (!countsPadding || prompts[p]!.length === length) return sequence!.ids;
+        const part = (data: Int32Array) => data.subarray(p * length, (p + 1) * length);
+        return greedyByPasses(model, { ids: part(ids), mask: part(mask), virtual }, info.max_new_tokens, weights);
+      }),
+    );
     const want = integers(t, "gen.sequences");
     const got = new Int32Array(want.data.length);
-    for (const [p, [sequence]] of results.entries()) {
+    for (const [p, newIds] of continued.entries()) {
       const row = p * want.shape[1]!;
       if (info.sequences_contain_prompt) got.set(ids.subarray(p * length, (p + 1) * length), row);
-      got.set(sequence!.ids, row + (info.sequences_contain_prompt ? length : 0));
+      got.set(newIds, row + (info.sequences_contain_prompt ? length : 0));
     }
     recorder.tokens("tokens", "gen.sequences", got, want);
   } finally {

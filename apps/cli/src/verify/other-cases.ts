@@ -18,7 +18,7 @@ import { adamwDefaults, scheduleFor, TrainStep } from "@graft/core/train";
 import type { Device } from "@graft/kernels";
 import { type Case, floats, integers } from "./case.ts";
 import type { Recorder } from "./report.ts";
-import { trainingBatches } from "./sequences.ts";
+import { trainingBatches, virtualRowsOf } from "./sequences.ts";
 import { recordFinalWeights } from "./final-weights.ts";
 import { toleranceOf } from "./tolerance.ts";
 
@@ -50,7 +50,10 @@ export async function verifyTraining(kase: Case, device: Device, recorder: Recor
     });
     const schedule = scheduleFor(loop.scheduler, { warmupSteps: loop.warmup_steps, totalSteps: loop.total_steps });
     try {
-      const batches = trainingBatches(t, model.definition.countsPadding);
+      const batches = trainingBatches(t, {
+        countsPadding: model.definition.countsPadding,
+        virtual: virtualRowsOf(kase, weights),
+      });
       const losses: number[] = [];
       const norms: number[] = [];
       for (let s = 0; s < loop.total_steps; s++) {

@@ -6,7 +6,7 @@ import { streamSSE } from "hono/streaming";
 import { z } from "zod";
 import { readBody } from "../body.ts";
 import { errorBody } from "../errors.ts";
-import { adapterOf, assertFits, begin, gather } from "../generation.ts";
+import { adapterOf, assertFits, begin, contextLength, gather } from "../generation.ts";
 import { samplingFields, samplingOptions, usageOf } from "../sampling.ts";
 import type { Services } from "../services.ts";
 
@@ -46,8 +46,8 @@ export function chatRoutes(services: Services) {
     // A template that writes the beginning-of-sequence token itself must not get a second one.
     const promptIds = withBos(tokenizer.encode(text, { addSpecialTokens: false }), tokenizer.bosId);
     const maxNewTokens =
-      body.max_completion_tokens ?? body.max_tokens ?? Math.max(1, services.engine.info.maxLength - promptIds.length);
-    assertFits(services, promptIds, maxNewTokens);
+      body.max_completion_tokens ?? body.max_tokens ?? Math.max(1, contextLength(services, adapter) - promptIds.length);
+    assertFits(services, adapter, promptIds, maxNewTokens);
     const id = services.newId("chatcmpl");
     const created = Math.floor(services.now().getTime() / 1000);
     const requests = Array.from({ length: body.n ?? 1 }, (_, copy): EngineRequest => ({

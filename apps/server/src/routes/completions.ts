@@ -68,7 +68,7 @@ export function completionRoutes(services: Services) {
 function engineRequests(services: Services, body: Body, adapter: string | undefined, id: string): EngineRequest[] {
   const maxNewTokens = body.max_tokens ?? 16;
   return promptsOf(services, body.prompt).flatMap((promptIds, p) => {
-    assertFits(services, promptIds, maxNewTokens);
+    assertFits(services, adapter, promptIds, maxNewTokens);
     return Array.from({ length: body.n ?? 1 }, (_, copy): EngineRequest => ({
       requestId: `${id}-${p}-${copy}`,
       promptIds,

@@ -38,7 +38,14 @@ function openAdapter(model: BaseModel, base: ReturnType<typeof baseOf>, path: st
   const weights = new AdapterWeights(model.device, loaded.bound, loaded.values, path);
   const bytes = loaded.bound.parameters.reduce((sum, p) => sum + 4 * p.shape.reduce((a, b) => a * b, 1), 0);
   return {
-    info: { version: adapterVersion(path), path, method: loaded.bound.method, parameters: bytes / 4, bytes },
+    info: {
+      version: adapterVersion(path),
+      path,
+      method: loaded.bound.method,
+      parameters: bytes / 4,
+      bytes,
+      virtualTokens: loaded.bound.virtualTokens ?? 0,
+    },
     weights,
   };
 }

@@ -116,6 +116,7 @@ const adapterInfo: z.ZodType<AdapterInfo> = z.strictObject({
   method: z.string(),
   parameters: number,
   bytes: number,
+  virtualTokens: number,
 });
 
 /** What a request gave since the last message about it; with `error`, or a finish event, it is over. */

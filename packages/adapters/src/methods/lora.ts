@@ -20,6 +20,7 @@ export const lora = defineMethod<LoraConfig>({
   name: "lora",
   peftType: "LORA",
   config: loraConfig as z.ZodType<LoraConfig>,
+  trainingDefaults: { r: 8, lora_alpha: 16, lora_dropout: 0.05 },
   bind(config, base, where, origin) {
     checkFunction(config, base, where);
     const isTaken = findInitialisation(config.init_lora_weights, where)?.isTakenFromBase ?? false;

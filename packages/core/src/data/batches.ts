@@ -16,7 +16,7 @@ export interface BatchesOptions extends CollateOptions {
   readonly groupByLength?: boolean;
   /** Examples per optimizer step, which groupByLength groups by. Default batchSize. */
   readonly groupSize?: number;
-  /** Tokens of a packed row; undefined: one example a row. */
+  /** Tokens of a packed row, virtual ones counted; undefined: one example a row. */
   readonly packLength?: number | undefined;
 }
 
@@ -44,7 +44,7 @@ export interface Batches {
 /** Throws ConfigError on a size that is no positive integer, no examples, or packing together with groupByLength. */
 export function createBatches(examples: readonly Example[], options: BatchesOptions): Batches {
   const { batchSize, seed, shuffle = true, groupByLength = false, groupSize = batchSize, packLength } = options;
-  const { padSide = "left", padId = 0, padToMultipleOf = 8 } = options;
+  const { padSide = "left", padId = 0, padToMultipleOf = 8, virtualTokens = 0 } = options;
   for (const [name, value] of Object.entries({ batchSize, groupSize, padToMultipleOf, packLength: packLength ?? 1 })) {
     if (!(Number.isInteger(value) && value >= 1))
       throw new ConfigError(`${name} must be a positive integer, got ${value}`);
@@ -57,7 +57,13 @@ export function createBatches(examples: readonly Example[], options: BatchesOpti
   }
   const lengths = examples.map(({ ids }) => ids.length);
   // Packs are made once, so that every epoch has the same number of steps; their order is what changes.
-  const rows = packLength === undefined ? examples.map((_, i) => [i]) : packExamples(lengths, packLength);
+  const rows =
+    packLength === undefined
+      ? examples.map((_, i) => [i])
+      : packExamples(
+          lengths.map((length) => virtualTokens + length),
+          packLength,
+        );
   const batchesPerEpoch = Math.ceil(rows.length / batchSize);
 
   let cached: { epoch: number; order: readonly number[] } | undefined;
@@ -85,7 +91,7 @@ export function createBatches(examples: readonly Example[], options: BatchesOpti
   function at(position: BatchPosition): Batch {
     return collate(
       rowsAt(position).map((row) => row.map((example) => examples[example]!)),
-      { padSide, padId, padToMultipleOf },
+      { padSide, padId, padToMultipleOf, virtualTokens },
     );
   }
 
@@ -102,6 +108,7 @@ export function createBatches(examples: readonly Example[], options: BatchesOpti
       padSide,
       padId,
       padToMultipleOf,
+      virtualTokens,
     ]),
     at,
     rowsAt,

@@ -23,16 +23,19 @@ export interface CollateOptions {
   readonly padId?: number;
   /** Default 8, as LLM-Adapters. */
   readonly padToMultipleOf?: number;
+  /** Rows that the adapter puts before every example (Adapter.virtualTokens); default 0. */
+  readonly virtualTokens?: number;
 }
 
 /**
  * One batch from rows of examples; a row has one example, or several when packed. As transformers' DataCollatorForSeq2Seq: every row is padded
  * to the longest, rounded up to a multiple. The first label of every example is IGNORE: nothing stands before it that may predict it.
  * (The reference lets a left-padded row predict its first token from a padding position, which attends to nothing.)
+ * Virtual token v before an example has the id -(v + 1) and no label.
  */
 export function collate(rows: readonly (readonly Example[])[], options: CollateOptions = {}): Batch {
-  const { padSide = "left", padId = 0, padToMultipleOf = 8 } = options;
-  const used = rows.map((row) => row.reduce((sum, { ids }) => sum + ids.length, 0));
+  const { padSide = "left", padId = 0, padToMultipleOf = 8, virtualTokens = 0 } = options;
+  const used = rows.map((row) => row.reduce((sum, { ids }) => sum + virtualTokens + ids.length, 0));
   const length = Math.ceil(Math.max(1, ...used) / padToMultipleOf) * padToMultipleOf;
   const size = rows.length * length;
   const inputIds = new Int32Array(size).fill(padId);
@@ -42,10 +45,11 @@ export function collate(rows: readonly (readonly Example[])[], options: CollateO
   rows.forEach((row, r) => {
     let at = r * length + (padSide === "left" ? length - used[r]! : 0);
     row.forEach((example, segment) => {
-      const tokens = example.ids.length;
-      inputIds.set(example.ids, at);
-      labels.set(example.labels, at);
-      if (tokens > 0) labels[at] = IGNORE;
+      const tokens = virtualTokens + example.ids.length;
+      for (let v = 0; v < virtualTokens; v++) inputIds[at + v] = -(v + 1);
+      inputIds.set(example.ids, at + virtualTokens);
+      labels.set(example.labels, at + virtualTokens);
+      if (example.ids.length > 0) labels[at + virtualTokens] = IGNORE;
       segmentIds.fill(segment + 1, at, at + tokens);
       for (let t = 0; t < tokens; t++) positionIds[at + t] = t;
       at += tokens;

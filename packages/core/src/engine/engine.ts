@@ -33,6 +33,8 @@ export interface AdapterInfo {
   readonly method: string;
   readonly parameters: number;
   readonly bytes: number;
+  /** Positions it takes of each sequence. */
+  readonly virtualTokens: number;
 }
 
 export interface EngineInfo {

@@ -1,6 +1,7 @@
 /** The engine on a device: one loop that asks the scheduler what runs next, runs it, and hands out what came of it. */
 import { DataError } from "../errors/index.ts";
 import {
+  applyProcessors,
   argmax,
   type Draw,
   drawFor,
@@ -13,6 +14,7 @@ import {
   sample,
 } from "../generate/index.ts";
 import type { BaseModel } from "../models/index.ts";
+import { virtualIdsOf } from "../nn/index.ts";
 import { Random } from "../random/index.ts";
 import type { Tokenizer } from "../text/index.ts";
 import { AdapterBank, type OpenedAdapter, type Version } from "./adapter-bank.ts";
@@ -43,7 +45,10 @@ interface Job {
   readonly request: EngineRequest;
   readonly group: string;
   readonly version: Version | undefined;
+  /** Virtual tokens, prompt, new tokens. */
   readonly ids: number[];
+  /** Of the first two. */
+  readonly promptLength: number;
   readonly pages: number[];
   readonly random: Random;
   readonly processors: readonly Processor[];
@@ -120,9 +125,15 @@ class LiveEngine implements Engine {
   }
 
   async *generate(request: EngineRequest, signal?: AbortSignal): AsyncGenerator<EngineEvent> {
-    this.#check(request);
     const version = request.adapter === undefined ? undefined : this.#bank.hold(request.adapter);
-    const job = this.#job(request, version);
+    const virtual = virtualIdsOf(version?.weights.adapter);
+    try {
+      this.#check(request, virtual.length);
+    } catch (error) {
+      if (version) await this.#bank.release(version);
+      throw error;
+    }
+    const job = this.#job(request, version, virtual);
     const abort = (): void => {
       if (!job.isOver) this.#finish(job, "abort");
     };
@@ -181,17 +192,19 @@ class LiveEngine implements Engine {
     await this.#forward.destroy();
   }
 
-  #check({ promptIds, maxNewTokens, numBeams }: EngineRequest): void {
+  #check({ promptIds, maxNewTokens, numBeams }: EngineRequest, virtualTokens: number): void {
     const { vocabSize, maxLength } = this.info;
     if (promptIds.length === 0) throw new DataError("the prompt is empty");
     const bad = promptIds.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
     if (bad !== undefined) throw new DataError(`the prompt has the id ${bad}, the vocabulary has ${vocabSize}`);
-    if (promptIds.length + maxNewTokens > maxLength) {
+    const length = virtualTokens + promptIds.length + maxNewTokens;
+    if (length > maxLength) {
+      const before = virtualTokens > 0 ? `, the adapter puts ${virtualTokens} before them,` : "";
       throw new DataError(
-        `the prompt has ${promptIds.length} tokens and asks for ${maxNewTokens} more; the model holds ${maxLength}`,
+        `the prompt has ${promptIds.length} tokens${before} and asks for ${maxNewTokens} more; the model holds ${maxLength}`,
       );
     }
-    if (this.#pagesFor(promptIds.length + maxNewTokens) > this.#pages.total)
+    if (this.#pagesFor(length) > this.#pages.total)
       throw new DataError(`the request needs more than the ${this.#pages.total} pages of the cache`);
     if ((numBeams ?? 1) > 1) throw new DataError("beam search is not served; use graft generate --num-beams");
   }
@@ -200,12 +213,13 @@ class LiveEngine implements Engine {
     return Math.ceil(tokens / this.#forward.options.pageSize);
   }
 
-  #job(request: EngineRequest, version: Version | undefined): Job {
+  #job(request: EngineRequest, version: Version | undefined, virtual: readonly number[]): Job {
     const job: Job = {
       request,
       group: version?.id ?? "",
       version,
-      ids: [...request.promptIds],
+      ids: [...virtual, ...request.promptIds],
+      promptLength: virtual.length + request.promptIds.length,
       pages: [],
       random: new Random(request.seed ?? 0),
       processors: processorsFor(request),
@@ -252,7 +266,7 @@ class LiveEngine implements Engine {
   #admit(): void {
     while (this.#waiting.length > 0 && this.#scheduler.running.length < this.#maxSequences) {
       const job = this.#waiting[0]!;
-      const need = this.#pagesFor(job.request.promptIds.length + job.request.maxNewTokens);
+      const need = this.#pagesFor(job.promptLength + job.request.maxNewTokens);
       if (need > this.#pages.free) return;
       this.#waiting.shift();
       for (let i = 0; i < need; i++) job.pages.push(this.#pages.take()!);
@@ -268,7 +282,7 @@ class LiveEngine implements Engine {
       for (let i = 0; i < tokens; i++) {
         const position = job.cached + i;
         const isLast = position === job.ids.length - 1;
-        const isWanted = isLast || (job.request.promptLogprobs === true && position < job.request.promptIds.length - 1);
+        const isWanted = isLast || (job.request.promptLogprobs === true && isInPrompt(job, position));
         const draw = isLast ? drawFor(job.request, job.random) : undefined;
         rows.push({ id: job.ids[position]!, position, sequence, isWanted, draw });
         if (isWanted) readers.push({ job, position, draw });
@@ -283,7 +297,7 @@ class LiveEngine implements Engine {
     for (const [i, { job, position, draw }] of readers.entries()) {
       if (job.isOver) continue;
       const own = next.logits?.subarray(i * vocabSize, (i + 1) * vocabSize);
-      if (position < job.request.promptIds.length - 1)
+      if (position < job.promptLength - 1)
         job.promptLogprobs.push(tokenLogprob(own!, job.ids[position + 1]!, job.request.logprobs ?? 0));
       // What a request gets must not depend on what others in the pass asked for.
       else if (draw) this.#extend(job, next.ids[i]!, job.request.logprobs ? own! : next.logprobs[i]!);
@@ -294,7 +308,7 @@ class LiveEngine implements Engine {
   /** `given`: the logits, or the log-probability of the id where no more is asked for. */
   #extend(job: Job, id: number, given: Float32Array | number): void {
     const { request } = job;
-    const fresh = job.ids.length - request.promptIds.length;
+    const fresh = job.ids.length - job.promptLength;
     if (fresh === 0 && request.promptLogprobs) job.events.push({ type: "prompt", logprobs: job.promptLogprobs });
     if (request.maxNewTokens === 0) return this.#finish(job, "length");
     this.#generatedTokens++;
@@ -336,9 +350,14 @@ class LiveEngine implements Engine {
   }
 }
 
+/** Is the token after this position one of the prompt that has another before it? */
+function isInPrompt({ promptLength, request }: Job, position: number): boolean {
+  return position >= promptLength - request.promptIds.length && position < promptLength - 1;
+}
+
 function choose(job: Job, logits: Float32Array): number {
   const scores = Float64Array.from(logits);
-  for (const process of job.processors) process(scores, job.ids);
+  applyProcessors(job.processors, scores, job.ids);
   return job.request.temperature ? sample(scores, job.random) : argmax(scores);
 }
 

@@ -1,7 +1,7 @@
 /** One request under beam search: which rows it computes next, on which pages, and what it makes of their logits. */
 import { BeamSearch, type Hypothesis } from "./beam.ts";
 import type { GenerateOptions } from "./language-model.ts";
-import { logSoftmax, type Processor, processorsFor } from "./logits.ts";
+import { applyProcessors, logSoftmax, type Processor, processorsFor } from "./logits.ts";
 import type { PageAllocator } from "./pages.ts";
 import type { Row } from "./paged-forward.ts";
 
@@ -96,7 +96,7 @@ export class BeamRun {
     }
     const scores = this.#search.running.map((beam, b) => {
       const logs = logSoftmax(logits[isFirst ? 0 : b]!);
-      for (const process of this.#processors) process(logs, [...promptIds, ...beam.ids]);
+      applyProcessors(this.#processors, logs, [...promptIds, ...beam.ids]);
       return logs;
     });
     this.#search.advance(scores);

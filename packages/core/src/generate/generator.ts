@@ -1,12 +1,22 @@
 /** Generation and scoring over token ids: continuous batching on one paged cache, one adapter (or none) per call. */
 import { ConfigError, DataError } from "../errors/index.ts";
-import type { BaseModel } from "../models/index.ts";
-import type { AdapterWeights } from "../nn/index.ts";
+import type { Capabilities } from "@graft/kernels";
+import type { BaseModel, ModelSizes } from "../models/index.ts";
+import { type AdapterWeights, virtualIdsOf } from "../nn/index.ts";
 import { Random } from "../random/index.ts";
 import { BeamRun } from "./beam-run.ts";
 import type { FinishReason, GenerateOptions } from "./language-model.ts";
-import { argmax, type Draw, drawFor, logSoftmax, type Processor, processorsFor, sample } from "./logits.ts";
-import { PagedForward, type Row } from "./paged-forward.ts";
+import {
+  applyProcessors,
+  argmax,
+  type Draw,
+  drawFor,
+  logSoftmax,
+  type Processor,
+  processorsFor,
+  sample,
+} from "./logits.ts";
+import { type CacheOptions, PagedForward, type Row } from "./paged-forward.ts";
 import { PageAllocator } from "./pages.ts";
 
 export interface IdsRequest extends GenerateOptions {
@@ -51,6 +61,24 @@ interface Running {
 /** Sequences that run at once where nobody says how many. */
 export const DEFAULT_MAX_SEQUENCES = 16;
 
+/** The cache that a generator makes for a model, with its defaults filled in. */
+export function cacheOptionsFor(
+  { kvHeads, headDim, layers, maxLength }: ModelSizes,
+  { limits }: Capabilities,
+  options: GeneratorOptions,
+): CacheOptions {
+  const pageSize = options.pageSize ?? 16;
+  const maxSequences = options.maxSequences ?? DEFAULT_MAX_SEQUENCES;
+  const layerBytes = 4 * kvHeads * headDim * pageSize;
+  const wanted = maxSequences * Math.ceil(maxLength / pageSize);
+  const fits = Math.min(
+    wanted,
+    Math.floor(limits.maxStorageBufferBindingSize / layerBytes),
+    Math.floor(2 ** 30 / (2 * layers * layerBytes)),
+  );
+  return { pages: options.pages ?? Math.max(1, fits), pageSize, maxSequences, maxRows: options.maxRows ?? 256 };
+}
+
 export class Generator {
   readonly model: BaseModel;
   #forward: PagedForward;
@@ -58,17 +86,9 @@ export class Generator {
 
   constructor(model: BaseModel, options: GeneratorOptions = {}) {
     this.model = model;
-    const pageSize = options.pageSize ?? 16;
-    const maxSequences = options.maxSequences ?? DEFAULT_MAX_SEQUENCES;
-    const { kvHeads, headDim, layers, maxLength } = model.config;
-    const pageBytes = 2 * 4 * layers * kvHeads * headDim * pageSize;
-    const perBinding = Math.floor(
-      model.device.capabilities.limits.maxStorageBufferBindingSize / (4 * kvHeads * headDim * pageSize),
-    );
-    const wanted = maxSequences * Math.ceil(maxLength / pageSize);
-    const pages = options.pages ?? Math.max(1, Math.min(wanted, perBinding, Math.floor(2 ** 30 / pageBytes)));
-    this.#pages = new PageAllocator(pages);
-    this.#forward = new PagedForward(model, { pages, pageSize, maxSequences, maxRows: options.maxRows ?? 256 });
+    const cache = cacheOptionsFor(model.config, model.device.capabilities, options);
+    this.#pages = new PageAllocator(cache.pages);
+    this.#forward = new PagedForward(model, cache);
   }
 
   get pagesInUse(): number {
@@ -77,14 +97,16 @@ export class Generator {
 
   /** Results in the order of the requests, each with the sequences asked for. Throws DataError for a prompt that is empty, too long, or has unknown ids. */
   async generate(
-    requests: readonly IdsRequest[],
+    given: readonly IdsRequest[],
     adapter: AdapterWeights | undefined,
     options: {
       readonly signal?: AbortSignal | undefined;
       readonly onResult?: ((index: number, result: IdsSequence[]) => void) | undefined;
     } = {},
   ): Promise<IdsSequence[][]> {
-    for (const [i, request] of requests.entries()) this.#check(request, i);
+    const virtual = virtualIdsOf(adapter?.adapter);
+    for (const [i, request] of given.entries()) this.#check(request, i, virtual.length);
+    const requests = given.map((request) => ({ ...request, promptIds: [...virtual, ...request.promptIds] }));
     const results: IdsSequence[][] = requests.map(() => []);
     const finish = (index: number, sequences: IdsSequence[]): void => {
       results[index] = sequences;
@@ -112,11 +134,13 @@ export class Generator {
   ): Promise<{ logprobs: number[]; isGreedy: boolean[] }[]> {
     const { vocabSize } = this.model.config;
     const results: { logprobs: number[]; isGreedy: boolean[] }[] = [];
+    const virtual = virtualIdsOf(adapter?.adapter);
     for (const [n, ids] of sequences.entries())
-      this.#check({ promptIds: ids, maxNewTokens: 0, name: options.names?.[n] }, n);
-    for (const [n, ids] of sequences.entries()) {
+      this.#check({ promptIds: ids, maxNewTokens: 0, name: options.names?.[n] }, n, virtual.length);
+    for (const [n, own] of sequences.entries()) {
       options.signal?.throwIfAborted();
-      const from = options.from?.[n] ?? 1;
+      const ids = [...virtual, ...own];
+      const from = virtual.length + (options.from?.[n] ?? 1);
       const pages: number[] = [];
       const result = { logprobs: [] as number[], isGreedy: [] as boolean[] };
       try {
@@ -134,10 +158,10 @@ export class Generator {
             .filter((r) => r.isWanted)
             .map((r) => r.position)
             .entries()) {
-            const own = logits.subarray(w * vocabSize, (w + 1) * vocabSize);
+            const row = logits.subarray(w * vocabSize, (w + 1) * vocabSize);
             const next = ids[position + 1]!;
-            result.logprobs.push(logSoftmax(own)[next]!);
-            result.isGreedy.push(argmax(own) === next);
+            result.logprobs.push(logSoftmax(row)[next]!);
+            result.isGreedy.push(argmax(row) === next);
           }
         }
       } finally {
@@ -152,9 +176,10 @@ export class Generator {
   /** Raw logits of the next token after each prompt, computed in one go. */
   async nextLogits(promptIds: readonly number[], adapter: AdapterWeights | undefined): Promise<Float32Array> {
     const pages: number[] = [];
+    const ids = [...virtualIdsOf(adapter?.adapter), ...promptIds];
     try {
-      this.#grow(pages, promptIds.length);
-      return await this.#prefill(promptIds, pages, adapter);
+      this.#grow(pages, ids.length);
+      return await this.#prefill(ids, pages, adapter);
     } finally {
       for (const page of pages) this.#pages.release(page);
     }
@@ -171,17 +196,20 @@ export class Generator {
   #check(
     { promptIds, maxNewTokens, numBeams, numReturnSequences, temperature, name: given }: IdsRequest,
     index: number,
+    virtualTokens: number,
   ): void {
     const name = given ?? `prompt ${index}`;
     const { vocabSize, maxLength } = this.model.config;
     if (promptIds.length === 0) throw new DataError(`${name} is empty`);
     const bad = promptIds.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
     if (bad !== undefined) throw new DataError(`${name} has the id ${bad}, the vocabulary has ${vocabSize}`);
-    if (promptIds.length + maxNewTokens > maxLength) {
-      const room = maxLength - promptIds.length;
+    const length = virtualTokens + promptIds.length;
+    if (length + maxNewTokens > maxLength) {
+      const room = maxLength - length;
       const asked = maxNewTokens > 0 ? ` and asks for ${maxNewTokens} more` : "";
+      const before = virtualTokens > 0 ? `, the adapter puts ${virtualTokens} before them` : "";
       throw new DataError(
-        `${name} has ${promptIds.length} tokens${asked}; the model holds ${maxLength}: shorten it${room > 0 ? `, or ask for at most ${room}` : ""}`,
+        `${name} has ${promptIds.length} tokens${before}${asked}; the model holds ${maxLength}: shorten it${room > 0 ? `, or ask for at most ${room}` : ""}`,
       );
     }
     const { pageSize, pages, maxSequences, maxRows } = this.#forward.options;
@@ -189,7 +217,7 @@ export class Generator {
       throw new ConfigError(
         `num_beams ${numBeams} is over the ${Math.min(maxSequences, maxRows)} sequences that may run at once`,
       );
-    if (Math.ceil((promptIds.length + maxNewTokens) / pageSize) * (numBeams ?? 1) > pages) {
+    if (Math.ceil((length + maxNewTokens) / pageSize) * (numBeams ?? 1) > pages) {
       throw new DataError(`${name} needs more than the ${pages} pages of the cache`);
     }
     if ((numBeams ?? 1) > 1 && temperature)
@@ -290,7 +318,7 @@ export class Generator {
 
   #choose(state: Running, logits: Float32Array): number {
     const scores = Float64Array.from(logits);
-    for (const process of state.processors) process(scores, state.ids);
+    applyProcessors(state.processors, scores, state.ids);
     return state.request.temperature ? sample(scores, state.random) : argmax(scores);
   }
 

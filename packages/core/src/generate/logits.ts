@@ -101,6 +101,13 @@ export function processorsFor(options: GenerateOptions): Processor[] {
   return list;
 }
 
+/** Runs processors over the scores that follow `ids`. They see the vocabulary's tokens alone: `ids` may begin with virtual ones, which are negative. */
+export function applyProcessors(processors: readonly Processor[], scores: Float64Array, ids: readonly number[]): void {
+  if (processors.length === 0) return;
+  const real = ids.filter((id) => id >= 0);
+  for (const process of processors) process(scores, real);
+}
+
 /** How the device chooses a token (kernel `sample`). */
 export interface Draw {
   /** 0: greedy. */

@@ -21,7 +21,8 @@ export function createLanguageModel({ name, generator, tokenizer, weights }: Tex
   return {
     name,
     async generate(requests, options = {}) {
-      const prompts = requests.map((request) => fitted(request, tokenizer, generator.model.config.maxLength));
+      const room = generator.model.config.maxLength - (weights?.adapter.virtualTokens ?? 0);
+      const prompts = requests.map((request) => fitted(request, tokenizer, room));
       const own = requests.map((request, i) => ({
         ...request,
         promptIds: prompts[i]!.promptIds,

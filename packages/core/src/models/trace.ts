@@ -72,6 +72,7 @@ export function traceSequences(
     graph,
     hooks,
     attention: overSequences,
+    ids,
     positions,
     maxLength: length,
   });
@@ -133,6 +134,7 @@ export function tracePaged(
     graph,
     hooks,
     attention: overPages,
+    ids,
     positions,
     maxLength: model.config.maxLength,
   });

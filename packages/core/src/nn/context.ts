@@ -34,6 +34,8 @@ export interface ContextOptions {
   readonly shapeOf: (name: string) => readonly number[];
   readonly hooks?: readonly Hooks[];
   readonly attention: AttentionImplementation;
+  /** [tokens] i32; virtual tokens are negative. */
+  readonly ids: Tensor;
   /** [tokens] i32. */
   readonly positions: Tensor;
   /** The longest sequence of this trace; some rotary scalings depend on it. */
@@ -43,7 +45,6 @@ export interface ContextOptions {
 export class ModelContext {
   readonly graph: Graph;
   readonly positions: Tensor;
-  readonly attention: AttentionImplementation;
   readonly maxLength: number;
   /** Intermediate values by name, for verification and inspection. Not computed unless asked for. */
   readonly taps = new Map<string, Tensor>();
@@ -55,7 +56,6 @@ export class ModelContext {
     this.#options = options;
     this.graph = options.graph;
     this.positions = options.positions;
-    this.attention = options.attention;
     this.maxLength = options.maxLength;
   }
 
@@ -133,6 +133,14 @@ export class ModelContext {
       if (hooks.branch) whole = (input) => hooks.branch!(site, input, inner, residual);
     }
     return whole(x);
+  }
+
+  /** Attention of one layer. q: [tokens, heads, headDim]; k, v: [tokens, kvHeads, headDim], as adapters may change them; result as q. */
+  attention(layer: number, q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Tensor {
+    let own = { k, v };
+    for (const hooks of this.#options.hooks ?? [])
+      own = hooks.keysValues?.(layer, own.k, own.v, this.#options.ids) ?? own;
+    return this.#options.attention(layer, q, own.k, own.v, options);
   }
 
   rmsNorm(name: string, x: Tensor, eps: number): Tensor {

@@ -4,3 +4,4 @@ export * from "./adapter-weights.ts";
 export * from "./context.ts";
 export * from "./rope-table.ts";
 export * from "./site.ts";
+export * from "./virtual-tokens.ts";

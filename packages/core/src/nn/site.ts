@@ -49,6 +49,8 @@ export interface Hooks {
   embedding?(site: EmbeddingSite, ids: Tensor, f: (ids: Tensor) => Tensor): Tensor;
   /** Wraps a block: `f` gives from the normed input [tokens, width] what is added to `residual`, the stream as it enters the block, [tokens, width]. */
   branch?(site: BranchSite, x: Tensor, f: (x: Tensor) => Tensor, residual: Tensor): Tensor;
+  /** Replaces keys and values, [tokens, kvHeads, headDim], as attention is about to see them: after rotary and whatever else the model does. ids: [tokens]. */
+  keysValues?(layer: number, k: Tensor, v: Tensor, ids: Tensor): { readonly k: Tensor; readonly v: Tensor };
   /**
    * Replaces a whole parameter of one module (modules_to_save, trained biases); undefined leaves it. `name` is the module's path and part, `stored` the tensor
    * of the checkpoint, which two modules share where they are tied.

@@ -4,10 +4,13 @@ import { addOp } from "./add.ts";
 import { affineIdsOp } from "./affine-ids.ts";
 import { attentionDeltaOp, attentionGradKeyOp, attentionGradQueryOp, attentionOp } from "./attention.ts";
 import { columnwiseOp, sumRowsOp } from "./columns.ts";
+import { concatOp } from "./concat.ts";
 import { crossEntropyGradOp, crossEntropyOp, linearCrossEntropyOp } from "./cross-entropy.ts";
 import { dropoutOp } from "./dropout.ts";
 import { embeddingGradOp, embeddingOp } from "./embedding.ts";
 import { fillOp } from "./fill.ts";
+import { groupedColumnwiseOp, groupedMatmulOp } from "./grouped.ts";
+import { lstmCellGradOp, lstmCellOp } from "./lstm-cell.ts";
 import { matmulOp } from "./matmul.ts";
 import { inverseRowNormOp, transposeOp } from "./matrix.ts";
 import { mulOp, swigluGradOp, swigluOp } from "./mul.ts";
@@ -19,6 +22,7 @@ import { ropeOp } from "./rope.ts";
 import { mulRowsOp, scaledSumOp, spreadOp } from "./rows.ts";
 import { sampleOp } from "./sample.ts";
 import { windowOp } from "./slice.ts";
+import { selectRowsOp } from "./select-rows.ts";
 import { softmaxGradOp, softmaxOp } from "./softmax.ts";
 import { swapAxesOp } from "./swap-axes.ts";
 import { activationGradOp, unaryOp } from "./unary.ts";
@@ -35,6 +39,7 @@ export const ops: readonly Op[] = [
   attentionOp,
   cacheWriteOp,
   columnwiseOp,
+  concatOp,
   crossEntropyGradOp,
   crossEntropyOp,
   dropoutOp,
@@ -42,8 +47,12 @@ export const ops: readonly Op[] = [
   embeddingOp,
   fillOp,
   globalNormOp,
+  groupedColumnwiseOp,
+  groupedMatmulOp,
   inverseRowNormOp,
   linearCrossEntropyOp,
+  lstmCellGradOp,
+  lstmCellOp,
   matmulOp,
   mulOp,
   mulRowsOp,
@@ -55,6 +64,7 @@ export const ops: readonly Op[] = [
   ropeOp,
   sampleOp,
   scaledSumOp,
+  selectRowsOp,
   softmaxGradOp,
   softmaxOp,
   spreadOp,
