@@ -340,7 +340,8 @@ test("mistakes in a config are named, with what can be", async () => {
     ConfigError,
     /phm_dim 4 must divide 2, a size of .*adapter_down/,
   );
-  const unknown = /non_linearity: unknown activation "tahn"; did you mean tanh\? Available: silu, swish, relu, tanh, gelu,/;
+  const unknown =
+    /non_linearity: unknown activation "tahn"; did you mean tanh\? Available: silu, swish, relu, tanh, gelu,/;
   await fails(paper({ non_linearity: "tahn" }), UnknownName, unknown);
   await fails(block("PFEIFFER", { non_linearity: "tahn" }), UnknownName, unknown);
   await fails(paper({ scaling: "lerned" }), ConfigError, 'scaling: must be a number or "learned"');

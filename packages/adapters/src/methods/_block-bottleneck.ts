@@ -79,12 +79,17 @@ export function defineBlockBottleneck(kind: BlockBottleneck): Method<BlockConfig
   return defineMethod<BlockConfig>({
     name: kind.name,
     peftType: kind.peftType,
-    config: z.preprocess(
-      (json) => (typeof json === "object" ? { ...kind.defaults, ...json } : json),
-      blockConfig,
-    ) as unknown as z.ZodType<BlockConfig>,
+    config: withDefaults(kind.defaults) as unknown as z.ZodType<BlockConfig>,
     bind: (config, base, where) => bind(kind, config, base, where),
   });
+}
+
+/** The shared schema with other defaults for some of its fields. */
+function withDefaults(defaults: Partial<BlockConfig>): z.ZodObject {
+  const fields: Readonly<Record<string, z.ZodType>> = blockConfig.shape;
+  return blockConfig.extend(
+    Object.fromEntries(Object.entries(defaults).map(([field, value]) => [field, fields[field]!.default(value)])),
+  );
 }
 
 function bind(kind: BlockBottleneck, config: BlockConfig, base: Base, where: string): BoundMethod {

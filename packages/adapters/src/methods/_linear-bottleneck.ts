@@ -63,8 +63,9 @@ const layerNames: Readonly<Record<string, LayerNames>> = {
 
 interface LinearBottleneck {
   readonly name: string;
-  /** Which configs of the shared peft_type are its own. */
+  /** Which configs of the shared peft_type are its own, and the fields that make a new one so. */
   readonly matches: (config: BottleneckConfig) => boolean;
+  readonly trainingDefaults?: Readonly<Partial<BottleneckConfig>>;
   readonly defaultTargets: (names: LayerNames) => readonly string[];
   /** Where the bottleneck stands at a module of a model; undefined if it has no place there. */
   readonly placementAt: (site: LinearSite, names: LayerNames | undefined) => Placement | undefined;
@@ -77,6 +78,7 @@ export function defineLinearBottleneck(kind: LinearBottleneck): Method<Bottlenec
     peftType: "BOTTLENECK",
     config: bottleneckConfig as z.ZodType<BottleneckConfig>,
     matches: kind.matches,
+    ...(kind.trainingDefaults ? { trainingDefaults: kind.trainingDefaults } : {}),
     bind: (config, base, where, origin) => bind(kind, config, base, where, origin),
   });
 }
