@@ -16,7 +16,7 @@ afterAll(() => device.close());
 
 const golden = shared("golden");
 
-for (const name of ["peft-lora-llama-gqa", "peft-dora-llama-gqa"]) {
+for (const name of ["peft-lora-llama-gqa", "peft-dora-llama-gqa", "peft-ia3-llama-gqa", "peft-vera-llama-gqa"]) {
   test.skipIf(golden === undefined)(`${name}: read and written again it has PEFT's own bytes`, async () => {
     const model = loadBaseModel(device, join(golden!, "base/llama-gqa"));
     const base = baseOf(model);

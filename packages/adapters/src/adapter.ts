@@ -89,6 +89,11 @@ export function loadAdapter(folder: string, base: Base): LoadedAdapter {
       const alias = bound.aliases?.get(key);
       const name = alias !== undefined && !file.tensors.has(key) ? alias : key;
       const info = file.tensors.get(name);
+      const derive = bound.derived?.get(key);
+      if (!info && derive) {
+        values.set(key, derive());
+        continue;
+      }
       if (!info)
         throw new CheckpointError(
           `${path}: has no tensor ${key}, which ${config.peft_type} with this config needs on this base${bound.missing ?? "; is the adapter for another base?"}`,
@@ -159,6 +164,7 @@ export async function writeAdapterFiles(folder: string, adapter: LoadedAdapter, 
     tensors.set(as?.name ?? key, { dtype, shape, bytes: fromFloat32(values, dtype) });
   };
   for (const { key, shape } of adapter.bound.parameters) {
+    if (adapter.bound.derived?.has(key) && !adapter.stored?.has(key)) continue;
     const values = adapter.values.get(key);
     if (!values) throw new ConfigError(`${folder}: no values for ${key}`);
     put(key, shape, values);

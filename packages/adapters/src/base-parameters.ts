@@ -23,7 +23,7 @@ export function savedModules(names: readonly string[], base: Base, where: string
 }
 
 /** "a.b.weight": "a", "a.b". */
-function pathsAbove(parameter: string): string[] {
+export function pathsAbove(parameter: string): string[] {
   const words = parameter.split(".").slice(0, -1);
   return words.map((_, i) => words.slice(0, i + 1).join("."));
 }

@@ -65,6 +65,8 @@ export interface BoundMethod extends Adapter {
   readonly missing?: string;
   /** Other keys under which files of other versions keep a parameter. */
   readonly aliases?: ReadonlyMap<string, string>;
+  /** Parameters that a file may lack, because they follow from the config; they are written only where they were read. */
+  readonly derived?: ReadonlyMap<string, () => Float32Array>;
   /** Tensors of the base that PEFT saves beside the parameters (an embedding or output layer under a LoRA); a file may lack them. */
   readonly savedBase: readonly { readonly key: string; readonly parameter: string }[];
 }

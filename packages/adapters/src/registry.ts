@@ -5,6 +5,10 @@ import { adapterp } from "./methods/adapterp.ts";
 import { compacter } from "./methods/compacter.ts";
 import { heParallel } from "./methods/he-parallel.ts";
 import { houlsby } from "./methods/houlsby.ts";
+import { ia3 } from "./methods/ia3.ts";
+import { lnTuning } from "./methods/ln-tuning.ts";
+import { loha } from "./methods/loha.ts";
+import { lokr } from "./methods/lokr.ts";
 import { lora } from "./methods/lora.ts";
 import { pTuning } from "./methods/p-tuning.ts";
 import { parallel } from "./methods/parallel.ts";
@@ -12,6 +16,7 @@ import { pfeiffer } from "./methods/pfeiffer.ts";
 import { prefixTuning } from "./methods/prefix-tuning.ts";
 import { promptTuning } from "./methods/prompt-tuning.ts";
 import { series } from "./methods/series.ts";
+import { vera } from "./methods/vera.ts";
 import type { Method } from "./method.ts";
 
 export const methods = {
@@ -19,6 +24,10 @@ export const methods = {
   compacter,
   "he-parallel": heParallel,
   houlsby,
+  ia3,
+  "ln-tuning": lnTuning,
+  loha,
+  lokr,
   lora,
   "p-tuning": pTuning,
   parallel,
@@ -26,6 +35,7 @@ export const methods = {
   "prefix-tuning": prefixTuning,
   "prompt-tuning": promptTuning,
   series,
+  vera,
 };
 export type MethodName = keyof typeof methods;
 

@@ -6,7 +6,6 @@ import { scale } from "@graft/core/ops";
 import { Random } from "@graft/core/random";
 import { type Base, bindAdapter, type BoundMethod } from "../src/index.ts";
 
-const TOKENS = 3;
 const linear = (name: string, inDim: number, outDim: number): LinearSite => ({
   kind: "linear",
   name,
@@ -38,7 +37,7 @@ function baseOfSites(all: readonly Site[]): Base {
   return {
     sites: all,
     modelType: "llama",
-    sizes: { vocabSize: 0, hiddenSize: 8, layers: 2, heads: 1, kvHeads: 1, headDim: 8, maxLength: TOKENS },
+    sizes: { vocabSize: 9, hiddenSize: 8, layers: 2, heads: 2, kvHeads: 2, headDim: 4, maxLength: 16 },
     parameters: [],
     shapeOf: () => undefined,
     read: async () => new Float32Array(),
@@ -47,6 +46,7 @@ function baseOfSites(all: readonly Site[]): Base {
 const base = baseOfSites(sites);
 const bind = (config: object) => bindAdapter({ peft_type: "", ...config } as never, base, "test");
 
+const TOKENS = 3;
 const random = new Random(11);
 const noise = (count: number) => Float64Array.from({ length: count }, () => random.normal());
 

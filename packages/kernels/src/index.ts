@@ -9,6 +9,7 @@ export * from "./kernels/binary.ts";
 export * from "./kernels/columns.ts";
 export * from "./kernels/cross-entropy.ts";
 export * from "./kernels/dropout.ts";
+export * from "./kernels/einsum.ts";
 export * from "./kernels/embedding.ts";
 export * from "./kernels/fill.ts";
 export * from "./kernels/grouped.ts";

@@ -6,6 +6,7 @@ import { binary } from "./kernels/binary.ts";
 import { columnwise, rowwise, scaledSum, spread, sumRows } from "./kernels/columns.ts";
 import { crossEntropy, crossEntropyGrad } from "./kernels/cross-entropy.ts";
 import { dropout } from "./kernels/dropout.ts";
+import { einsum } from "./kernels/einsum.ts";
 import { embedding, embeddingGrad } from "./kernels/embedding.ts";
 import { fillKernel } from "./kernels/fill.ts";
 import { groupedColumnwise, groupedMatmul } from "./kernels/grouped.ts";
@@ -41,6 +42,7 @@ export const kernels: readonly Kernel[] = [
   crossEntropy,
   crossEntropyGrad,
   dropout,
+  einsum,
   embedding,
   embeddingGrad,
   fillKernel,

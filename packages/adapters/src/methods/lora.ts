@@ -8,8 +8,9 @@ import type { AdapterParameter, Hooks, LinearSite } from "@graft/core/nn";
 import { add, dropout, embedding, inverseRowNorm, matmul, mul, mulColumns, scale, transpose } from "@graft/core/ops";
 import { hashText } from "@graft/core/random";
 import type { z } from "zod";
-import { savedModules, trainedBiases } from "../base-parameters.ts";
+import { savedModules } from "../base-parameters.ts";
 import { type Base, type BoundMethod, defineMethod } from "../method.ts";
+import { olderBiasKeys, type Replaced, replacing, savedBaseOf, valueOf, wrappedBiases } from "../replaced.ts";
 import { checkFunction, type LoraConfig, loraConfig, type LoraSite, loraSites } from "./_lora-config.ts";
 import { checkInitialisation, findInitialisation, initialise } from "./_lora-init.ts";
 import { changedWeight, rowNorms, toPlainLora } from "./_lora-weight.ts";
@@ -31,29 +32,16 @@ export const lora = defineMethod<LoraConfig>({
   },
 });
 
-/** Biases that are trained, with their keys: under LoRA a layer's own parameters are those of its base_layer. */
-function biasKeys(config: LoraConfig, base: Base, targets: ReadonlySet<string>): Map<string, string> {
-  const which = config.bias === "lora_only" ? "targets" : config.bias;
-  return new Map(
-    trainedBiases(which, base, targets).map(({ module, parameter }) => [
-      parameter,
-      `base_model.model.${module}.${targets.has(module) ? "base_layer." : ""}bias`,
-    ]),
-  );
-}
-
 function bound(
   config: LoraConfig,
   base: Base,
   sites: readonly LoraSite[],
-  saved: ReadonlyMap<string, string>,
+  saved: Replaced,
   where: string,
 ): BoundMethod {
   const bySite = new Map(sites.map((s) => [s.site.name, s]));
-  const biases = biasKeys(config, base, new Set(bySite.keys()));
-  // Before PEFT wrapped the layer, and in the fork, a bias kept its own name.
-  const aliases = new Map([...biases].map(([name, key]) => [key, `base_model.model.${name}`]));
-  const replaced = new Map([...biases, ...saved]);
+  const biases = wrappedBiases(config.bias, base, new Set(bySite.keys()));
+  const whole = replacing(new Map([...biases, ...saved]), base, where);
   const parameters: AdapterParameter[] = [
     ...sites.flatMap(({ site, r, keys }) => {
       const [aShape, bShape] =
@@ -80,45 +68,42 @@ function bound(
           : []),
       ];
     }),
-    ...[...replaced].map(([name, key]) => ({ key, shape: base.shapeOf(name)!, trainable: true })),
+    ...whole.parameters,
   ];
-  const savedBase = sites.flatMap(({ site }) =>
-    site.kind === "embedding" || site.isHead
-      ? [{ key: `base_model.model.${site.name}.base_layer.weight`, parameter: `${site.name}.weight` }]
-      : [],
-  );
   return {
     method: "lora",
     startsAsIdentity: config.init_lora_weights !== false,
     parameters,
-    savedBase,
-    aliases,
-    initialise: (random) => initialise(config, base, sites, replaced, random, where),
+    savedBase: savedBaseOf(sites.map(({ site }) => site)),
+    aliases: olderBiasKeys(biases),
+    async initialise(random) {
+      const values = await initialise(config, base, sites, random, where);
+      await whole.initialise(values);
+      return values;
+    },
     ...(sites.some(({ keys }) => keys.start)
       ? {
           toPlain: (values) => toPlainLora(config, sites, values),
           missing: `; PEFT must save an adapter with init_lora_weights "${config.init_lora_weights}" with path_initial_model_for_weight_conversion`,
         }
       : {}),
-    hooks: ({ parameter, seed }) => loraHooks(config, bySite, replaced, parameter, seed),
-    merge: (values) => mergeLora(base, sites, replaced, values, where),
+    hooks: ({ parameter, seed }) => ({
+      parameter: whole.hook(parameter),
+      ...loraHooks(config, bySite, parameter, seed),
+    }),
+    merge: (values) => new Map([...mergeLora(base, sites, values, where), ...whole.merge(values)]),
   };
 }
 
 function loraHooks(
   config: LoraConfig,
   bySite: ReadonlyMap<string, LoraSite>,
-  replaced: ReadonlyMap<string, string>,
   parameter: (key: string) => Tensor,
   seed: Tensor | undefined,
 ): Hooks {
   const drop = (x: Tensor, name: string) =>
     seed ? dropout(x, seed, { p: config.lora_dropout, stream: hashText(name) }) : x;
   return {
-    parameter(name) {
-      const key = replaced.get(name);
-      return key === undefined ? undefined : parameter(key);
-    },
     linear(site, x, f, weight) {
       const own = bySite.get(site.name);
       if (!own) return f(x);
@@ -183,23 +168,17 @@ function doraOutput(site: LinearSite, d: DoraCall): Tensor {
 function mergeLora(
   base: Base,
   sites: readonly LoraSite[],
-  replaced: ReadonlyMap<string, string>,
   values: ReadonlyMap<string, Float32Array>,
   where: string,
 ): Map<string, () => Promise<Float32Array>> {
   const merged = new Map<string, () => Promise<Float32Array>>();
-  const read = (key: string): Float32Array => {
-    const found = values.get(key);
-    if (!found) throw new ConfigError(`${where}: ${key} is missing`);
-    return found;
-  };
   for (const own of sites) {
     const { site, keys } = own;
     merged.set(`${site.name}.weight`, async () => {
       const weight = await changedWeight(base, own, values);
       if (keys.magnitude && site.kind === "linear") {
         const norms = rowNorms(weight, site.outDim);
-        const magnitude = read(keys.magnitude);
+        const magnitude = valueOf(values, keys.magnitude, where);
         for (let i = 0; i < weight.length; i++) {
           const row = Math.floor(i / site.inDim);
           weight[i] = weight[i]! * (magnitude[row]! / norms[row]!);
@@ -208,6 +187,5 @@ function mergeLora(
       return Float32Array.from(weight);
     });
   }
-  for (const [name, key] of replaced) merged.set(name, async () => read(key));
   return merged;
 }

@@ -5,6 +5,7 @@ export { addColumns, mulColumns } from "./columns.ts";
 export { concat } from "./concat.ts";
 export { crossEntropy, linearCrossEntropy } from "./cross-entropy.ts";
 export { dropout } from "./dropout.ts";
+export { einsum } from "./einsum.ts";
 export { embedding } from "./embedding.ts";
 export { fill } from "./fill.ts";
 export { lstmCell } from "./lstm-cell.ts";

@@ -7,6 +7,7 @@ import { columnwiseOp, sumRowsOp } from "./columns.ts";
 import { concatOp } from "./concat.ts";
 import { crossEntropyGradOp, crossEntropyOp, linearCrossEntropyOp } from "./cross-entropy.ts";
 import { dropoutOp } from "./dropout.ts";
+import { einsumOp } from "./einsum.ts";
 import { embeddingGradOp, embeddingOp } from "./embedding.ts";
 import { fillOp } from "./fill.ts";
 import { groupedColumnwiseOp, groupedMatmulOp } from "./grouped.ts";
@@ -43,6 +44,7 @@ export const ops: readonly Op[] = [
   crossEntropyGradOp,
   crossEntropyOp,
   dropoutOp,
+  einsumOp,
   embeddingGradOp,
   embeddingOp,
   fillOp,
