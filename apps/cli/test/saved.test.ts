@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { baseOf, loadAdapter, saveAdapter } from "@graft/adapters";
+import { openSafetensors, toFloat32 } from "@graft/core/io";
 import { loadBaseModel } from "@graft/core/models";
 import { type Device, openDevice } from "@graft/kernels";
 import { mkdtempSync, readFileSync } from "node:fs";
@@ -15,7 +16,7 @@ afterAll(() => device.close());
 
 const golden = shared("golden");
 
-for (const name of ["peft-lora-llama-gqa", "peft-dora-llama-gqa"]) {
+for (const name of ["peft-lora-llama-gqa", "peft-dora-llama-gqa", "peft-prefix-llama-gqa"]) {
   test.skipIf(golden === undefined)(`${name}: read and written again it has PEFT's own bytes`, async () => {
     const model = loadBaseModel(device, join(golden!, "base/llama-gqa"));
     const base = baseOf(model);
@@ -29,16 +30,30 @@ for (const name of ["peft-lora-llama-gqa", "peft-dora-llama-gqa"]) {
   });
 }
 
-test.skipIf(golden === undefined)(
-  "the LLM-Adapters fork's LoRA pickle reads, with the values of its case",
-  async () => {
-    const model = loadBaseModel(device, join(golden!, "base/llama-mha"));
-    const { values, bound } = loadAdapter(join(golden!, "saved/lla-lora-llama-mha"), baseOf(model));
-    expect(bound.parameters.length).toBe(8);
-    const { openSafetensors, toFloat32 } = await import("@graft/core/io");
-    const kase = openSafetensors(join(golden!, "adapters/llama-mha/lla-lora-default/tensors.safetensors"));
-    for (const [key, got] of values) expect(got).toEqual(toFloat32(kase.read(`init/${key}`), "F32", key));
-    kase.close();
-    model.destroy();
-  },
-);
+for (const [method, kase, tensors] of [
+  ["lora", "lla-lora-default", 8],
+  ["prefix", "lla-prefix", 1],
+] as const) {
+  test.skipIf(golden === undefined)(
+    `the LLM-Adapters fork's ${method} pickle reads, with the values of its case, and is written again as safetensors`,
+    async () => {
+      const model = loadBaseModel(device, join(golden!, "base/llama-mha"));
+      const base = baseOf(model);
+      const folder = join(golden!, `saved/lla-${method}-llama-mha`);
+      const adapter = loadAdapter(folder, base);
+      expect(adapter.bound.parameters.length).toBe(tensors);
+      const want = openSafetensors(join(golden!, `adapters/llama-mha/${kase}/tensors.safetensors`));
+      for (const [key, got] of adapter.values) expect(got).toEqual(toFloat32(want.read(`init/${key}`), "F32", key));
+      want.close();
+      const [first, second] = ["1", "2"].map((name) => join(mkdtempSync(join(tmpdir(), "saved-")), name));
+      await saveAdapter(first!, adapter, base);
+      await saveAdapter(second!, loadAdapter(first!, base), base);
+      for (const file of ["adapter_model.safetensors", "adapter_config.json"])
+        expect(readFileSync(join(second!, file)).equals(readFileSync(join(first!, file)))).toBe(true);
+      expect(readFileSync(join(first!, "adapter_config.json"))).toEqual(
+        readFileSync(join(folder, "adapter_config.json")),
+      );
+      model.destroy();
+    },
+  );
+}
