@@ -356,7 +356,11 @@ test("mistakes in a config are named, with what can be", async () => {
     ConfigError,
     /series has no place at model\.layers\.0\.self_attn\.q_proj; on llama it has one at gate_proj, up_proj, down_proj/,
   );
-  await fails(paper({ target_modules: ["embed_tokens"] }), ConfigError, "series on the embedding model.embed_tokens is not supported");
+  await fails(
+    paper({ target_modules: ["embed_tokens"] }),
+    ConfigError,
+    "series on the embedding model.embed_tokens is not supported",
+  );
   await fails(paper({ target_modules: ["mlp"] }), UnknownName, '"mlp" is no module');
   await fails(paper({ modules_to_save: ["nrm"] }), ConfigError, "modules_to_save");
   await fails(block("HOULSBY", { mh_adapter: false, output_adapter: false }), ConfigError, "leave no block");
