@@ -51,7 +51,7 @@ export function bindAdapter(
   shapeInFile?: ShapeInFile,
 ): BoundMethod {
   const found = methodFor(config, where);
-  const bound = found.method.bind(found.config, base, where, origin, shapeInFile);
+  const bound = found.method.bind(found.config, base, where, origin, shapeInFile, bindAdapter);
   return { ...bound, signature: signatureOf(config, bound) };
 }
 

@@ -1,4 +1,5 @@
 export * from "./adapter.ts";
+export * from "./compose.ts";
 export { baseOf, makeBase } from "./base.ts";
 export * from "./merge.ts";
 export type { Base, BoundMethod, Method } from "./method.ts";

@@ -35,9 +35,25 @@ export interface Method<C = unknown> {
   readonly trainingDefaults?: Readonly<Partial<C>>;
   /** Fields that PEFT writes and takes from the base (token_dim, num_layers, ...): a new config gets those it leaves open. */
   complete?(base: Base): Readonly<Record<string, unknown>>;
-  /** Binds a config to a base. `shapeInFile` is there when a file is read. Throws UnknownName or ConfigError, beginning with `where`. */
-  bind(config: C, base: Base, where: string, origin: ConfigOrigin, shapeInFile?: ShapeInFile): BoundMethod;
+  /** Binds a config to a base. `shapeInFile` is there when a file is read; `bindOther` is for what is made of other adapters. Throws UnknownName or ConfigError, beginning with `where`. */
+  bind(
+    config: C,
+    base: Base,
+    where: string,
+    origin: ConfigOrigin,
+    shapeInFile: ShapeInFile | undefined,
+    bindOther: BindOther,
+  ): BoundMethod;
 }
+
+/** Binds the config of any method. */
+export type BindOther = (
+  config: { readonly peft_type: string },
+  base: Base,
+  where: string,
+  origin: ConfigOrigin,
+  shapeInFile: ShapeInFile | undefined,
+) => BoundMethod;
 
 export interface BoundMethod extends Adapter {
   /** A fresh adapter leaves the base's function as it is. */

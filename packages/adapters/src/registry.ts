@@ -3,8 +3,10 @@ import { ConfigError, suggest, UnknownName } from "@graft/core/errors";
 import { parseWith } from "@graft/core/io";
 import { adalora } from "./methods/adalora.ts";
 import { adapterp } from "./methods/adapterp.ts";
+import { average } from "./methods/average.ts";
 import { boft } from "./methods/boft.ts";
 import { compacter } from "./methods/compacter.ts";
+import { fusion } from "./methods/fusion.ts";
 import { heParallel } from "./methods/he-parallel.ts";
 import { houlsby } from "./methods/houlsby.ts";
 import { ia3 } from "./methods/ia3.ts";
@@ -19,14 +21,17 @@ import { pfeiffer } from "./methods/pfeiffer.ts";
 import { prefixTuning } from "./methods/prefix-tuning.ts";
 import { promptTuning } from "./methods/prompt-tuning.ts";
 import { series } from "./methods/series.ts";
+import { stack } from "./methods/stack.ts";
 import { vera } from "./methods/vera.ts";
 import type { Method } from "./method.ts";
 
 export const methods = {
   adalora,
   adapterp,
+  average,
   boft,
   compacter,
+  fusion,
   "he-parallel": heParallel,
   houlsby,
   ia3,
@@ -41,6 +46,7 @@ export const methods = {
   "prefix-tuning": prefixTuning,
   "prompt-tuning": promptTuning,
   series,
+  stack,
   vera,
 };
 export type MethodName = keyof typeof methods;

@@ -3,7 +3,7 @@ export * from "./adapter.ts";
 export * from "./adapter-stack.ts";
 export * from "./adapter-weights.ts";
 export * from "./context.ts";
-export { type AdapterMix, mixedHooks } from "./mixed.ts";
+export { type AdapterMix, mixedHooks, once } from "./mixed.ts";
 export * from "./rope-table.ts";
 export * from "./site.ts";
 export * from "./virtual-tokens.ts";

@@ -100,7 +100,7 @@ function onOwnRows(hooks: Hooks, own: Tensor): Hooks {
 }
 
 /** f, computed once for each input. */
-function once(f: (x: Tensor) => Tensor): (x: Tensor) => Tensor {
+export function once(f: (x: Tensor) => Tensor): (x: Tensor) => Tensor {
   const known = new Map<Tensor, Tensor>();
   return (x) => {
     const found = known.get(x) ?? f(x);
