@@ -31,7 +31,7 @@ export interface Method<C = unknown> {
   readonly matches?: (config: C) => boolean;
   /** Config fields with PEFT's names and defaults. Unknown fields are kept. */
   readonly config: z.ZodType<C>;
-  /** What LLM-Adapters' finetune.py sets where its flags say nothing, where that is not the config's default. */
+  /** What LLM-Adapters' finetune.py sets where its flags say nothing, or what makes a config this method's among those of its peft_type; where that is not the config's default. */
   readonly trainingDefaults?: Readonly<Partial<C>>;
   /** Fields that PEFT writes and takes from the base (token_dim, num_layers, ...): a new config gets those it leaves open. */
   complete?(base: Base): Readonly<Record<string, unknown>>;

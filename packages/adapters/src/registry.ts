@@ -45,12 +45,24 @@ export const methods = {
 };
 export type MethodName = keyof typeof methods;
 
+const all: readonly Method[] = Object.values(methods) as unknown as Method[];
+
+/**
+ * Methods by the names that a training command may call them: their own, or the peft_type that several share in small letters, as finetune.py's "bottleneck":
+ * then the settings alone say which of them it is.
+ */
+export const methodsByName: ReadonlyMap<string, Method> = new Map([
+  ...all
+    .filter((method) => method.matches)
+    .map(({ trainingDefaults: _its, matches: _own, ...any }) => [any.peftType.toLowerCase(), any] as const),
+  ...all.map((method) => [method.name, method] as const),
+]);
+
 /** A config's method and the config with its defaults: by `peft_type`, and by what else the config says where methods share one. Throws UnknownName or ConfigError. */
 export function methodFor(
   config: { readonly peft_type: string },
   where: string,
 ): { readonly method: Method; readonly config: unknown } {
-  const all: readonly Method[] = Object.values(methods) as unknown as Method[];
   const candidates = all.filter((m) => m.peftType === config.peft_type);
   if (candidates.length === 0) {
     const known = new Set(all.map((m) => m.peftType));

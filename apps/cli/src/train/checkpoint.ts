@@ -1,5 +1,12 @@
 /** Checkpoints of a training run: `checkpoint-STEP/` holds the adapter in PEFT's files, the optimizer's state and where the run is. */
-import { type AdapterConfig, type Base, type LoadedAdapter, loadAdapter, writeAdapterFiles } from "@graft/adapters";
+import {
+  type AdapterConfig,
+  type Base,
+  bindAdapter,
+  type LoadedAdapter,
+  loadAdapter,
+  writeAdapterFiles,
+} from "@graft/adapters";
 import { ConfigError } from "@graft/core/errors";
 import {
   openSafetensors,
@@ -71,7 +78,10 @@ export function loadCheckpoint(
 ): { adapter: LoadedAdapter; best: LoadedAdapter | undefined; resume: Resume } {
   const state = readJson(join(folder, "trainer_state.json"), stateSchema);
   const adapter = loadAdapter(folder, base);
-  checkSameAdapter(folder, adapter.config, config);
+  checkSameAdapter(folder, adapter.config, {
+    ...config,
+    ...bindAdapter(config, base, "adapter config").settledConfig,
+  });
   const best = existsSync(join(folder, BEST))
     ? loadAdapter(join(folder, BEST), base)
     : state.bestStep === state.step
