@@ -1,5 +1,5 @@
 /** PEFT's methods beside LoRA, on a tiny llama: what each must survive, and what it refuses. */
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { openSafetensors } from "@graft/core/io";
 import { type BaseModel, loadBaseModel } from "@graft/core/models";
 import { type Device, openDevice } from "@graft/kernels";
@@ -11,14 +11,22 @@ import { baseOf, bindAdapter, createAdapter, loadAdapter, saveAdapter } from "..
 import { factors } from "../src/methods/lokr.ts";
 import { expectSurvives } from "./survives.ts";
 
+// Each makes a dozen pipelines.
+setDefaultTimeout(60_000);
+
 let device: Device;
-let models: Record<"plain" | "biased", BaseModel>;
+let models: Record<"plain" | "biased" | "gpt2", BaseModel>;
 const folder = mkdtempSync(join(tmpdir(), "methods-"));
 beforeAll(async () => {
   device = await openDevice();
   const load = (name: string, config: object) =>
     loadBaseModel(device, writeTinyModel(join(folder, "base", name), { config }));
-  models = { plain: load("plain", {}), biased: load("biased", { attention_bias: true, mlp_bias: true }) };
+  models = {
+    plain: load("plain", {}),
+    biased: load("biased", { attention_bias: true, mlp_bias: true }),
+    // Its weights are stored [in, out].
+    gpt2: load("gpt2", { model_type: "gpt2", vocab_size: 96, n_embd: 32, n_layer: 2, n_head: 4, n_positions: 128 }),
+  };
 });
 afterAll(async () => {
   for (const model of Object.values(models)) model.destroy();
@@ -123,6 +131,25 @@ test("an unsaved projection is drawn again as torch draws it, a saved one is rea
   expect(loadAdapter(path, base).values).toEqual(saved.values);
 });
 
+const onConv1d: readonly (readonly [string, object])[] = [
+  ["IA3", {}],
+  ["LN_TUNING", {}],
+  ["LOHA", { alpha: 32 }],
+  ["LOKR", { target_modules: ["c_fc", "c_attn"] }],
+  ["VERA", { target_modules: ["c_fc", "c_attn"], d_initial: 1 }],
+  ["ADALORA", { init_r: 4, total_step: 10, lora_alpha: 64 }],
+  ["OFT", { target_modules: ["c_fc", "c_attn"] }],
+  ["BOFT", { boft_n_butterfly_factor: 2, bias: "all" }],
+  ["LORA", { use_dora: true, bias: "lora_only" }],
+  ["LORA", { use_dora: true, init_lora_weights: "olora", r: 4, target_modules: ["c_attn", "c_proj"] }],
+];
+for (const [peft_type, changes] of onConv1d) {
+  test(`${peft_type} ${JSON.stringify(changes)} on weights stored [in, out]: the same holds`, async () => {
+    const path = join(folder, "conv1d", peft_type, Object.keys(changes).join(" "));
+    await expectSurvives({ model: models.gpt2, folder: path, config: { peft_type, ...changes } });
+  });
+}
+
 test("adapters that do not start as the base say so", () => {
   const starts = (peft_type: string, changes: object) =>
     bindAdapter({ peft_type, ...changes }, baseOf(models.plain), "test").startsAsIdentity;
@@ -173,11 +200,12 @@ const mistakes: readonly (readonly [string, object, string])[] = [
   ["LOKR", { use_effective_conv2d: true }, "use_effective_conv2d (a core tensor of convolutions) is not supported"],
   ["LOKR", { module_dropout: 0.5 }, "module_dropout (dropout of whole"],
 ];
-test.each(mistakes)("%s is refused what it does not do: %p %s", async (peft_type, changes, message) => {
-  await expect(createAdapter({ peft_type, ...changes }, baseOf(models.plain), 1, "test")).rejects.toThrow(
-    `test: ${message}`,
-  );
-});
+for (const [peft_type, changes, message] of mistakes) {
+  test(`${peft_type} ${JSON.stringify(changes)} is refused: ${message}`, () =>
+    expect(createAdapter({ peft_type, ...changes }, baseOf(models.plain), 1, "test")).rejects.toThrow(
+      `test: ${message}`,
+    ));
+}
 
 test("LoKr's factors are the nearest to each other, the smaller first, unless one is given that divides", () => {
   const cases = [

@@ -26,6 +26,28 @@ const settings = {
     .optional()
     .describe("biases of the base to train (default: none)"),
   modulesToSave: z.array(z.string()).optional().describe("modules of the base to train whole"),
+  alpha: z.number().optional().describe("loha, lokr: scaling is alpha / r (default: 8)"),
+  decomposeBoth: z.boolean().optional().describe("lokr: the first factor in low rank too"),
+  decomposeFactor: z.int().optional().describe("lokr: size of the first factor (default: near the root)"),
+  initR: z.int().min(1).optional().describe("adalora: rank of each layer at the start (default: 12)"),
+  targetR: z.int().min(1).optional().describe("adalora: mean rank at the end (default: 8)"),
+  tinit: z.int().min(0).optional().describe("adalora: first steps, with all ranks (default: 0)"),
+  tfinal: z.int().min(0).optional().describe("adalora: last steps, with the ranks as they are (default: 0)"),
+  deltaT: z.int().min(1).optional().describe("adalora: steps between allocations (default: 1)"),
+  totalStep: z.int().min(1).optional().describe("adalora: optimizer steps of the run; it must be given"),
+  orthRegWeight: z.number().optional().describe("adalora: weight of orthogonality in the loss (default: 0.5)"),
+  dInitial: z.number().optional().describe("vera: where d begins (default: 0.1)"),
+  projectionPrngKey: z.int().min(0).optional().describe("vera: seed of the projections (default: 0)"),
+  saveProjection: z.boolean().optional().describe("vera: keep them in the file (default: true)"),
+  feedforwardModules: z.array(z.string()).optional().describe("ia3: modules whose input is scaled"),
+  oftBlockSize: z.int().min(0).optional().describe("oft: size of a block (default: 32)"),
+  coft: z.boolean().optional().describe("oft: keep the rotations near the identity"),
+  eps: z.number().optional().describe("oft: how near (default: 6e-5)"),
+  blockShare: z.boolean().optional().describe("oft: one rotation for all blocks of a layer"),
+  useCayleyNeumann: z.boolean().optional().describe("oft: a short series for the rotation (default: true)"),
+  boftBlockSize: z.int().min(0).optional().describe("boft: size of a block (default: 4)"),
+  boftBlockNum: z.int().min(0).optional().describe("boft: blocks of a layer, with a block size of 0"),
+  boftNButterflyFactor: z.int().min(1).optional().describe("boft: butterfly factors (default: 1)"),
   bottleneckSize: z.int().min(1).optional().describe("width of a bottleneck adapter"),
   nonLinearity: z.string().optional().describe("activation inside a bottleneck adapter"),
   adapterDropout: z.number().min(0).lt(1).optional().describe("dropout of a bottleneck adapter"),
@@ -68,7 +90,11 @@ export const adapterOptions = {
 type AdapterOptions = z.output<z.ZodObject<typeof adapterOptions>>;
 
 /** Flags that are not called what their field is. */
-const fieldNames: Partial<Record<keyof typeof settings, string>> = { loraR: "r", loraTargetModules: "target_modules" };
+const fieldNames: Partial<Record<keyof typeof settings, string>> = {
+  loraR: "r",
+  loraTargetModules: "target_modules",
+  deltaT: "deltaT",
+};
 const fieldOf = (flag: keyof typeof settings): string =>
   fieldNames[flag] ?? flag.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`);
 

@@ -42,7 +42,7 @@ export const boft = defineLinearMethod<BoftConfig>({
     refuseDropout(config, ["boft_dropout"], binding);
   },
   at(site, config, binding): LinearAdapter<Names> {
-    const { inDim, outDim, hasBias } = site;
+    const { outDim, hasBias } = site;
     const { factors, blocks, size } = blocksOf(site, config, binding);
     const [R, s] = [
       [factors, blocks, size, size],
