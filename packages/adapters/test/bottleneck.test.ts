@@ -333,7 +333,16 @@ test("mistakes in a config are named, with what can be", async () => {
   };
   await fails(paper({ bottleneck_size: 0 }), ConfigError, "bottleneck_size must be at least 1");
   await fails(block("HOULSBY", { bottleneck_size: 0 }), ConfigError, "bottleneck_size must be at least 1");
-  await fails(block("HOULSBY", { reduction_factor: 0 }), ConfigError, "reduction_factor");
+  await fails(
+    block("HOULSBY", { reduction_factor: 0 }),
+    ConfigError,
+    "reduction_factor: Too small: expected number to be >0",
+  );
+  await fails(
+    block("HOULSBY", { reduction_factor: "4" }),
+    ConfigError,
+    "must be a number above 0, or such numbers by layer",
+  );
   await fails(block("COMPACTER", { phm_rank: 0 }), ConfigError, "phm_rank must be at least 1");
   await fails(
     block("COMPACTER", { reduction_factor: 16 }),
@@ -356,7 +365,11 @@ test("mistakes in a config are named, with what can be", async () => {
     ConfigError,
     /series has no place at model\.layers\.0\.self_attn\.q_proj; on llama it has one at gate_proj, up_proj, down_proj/,
   );
-  await fails(paper({ target_modules: ["embed_tokens"] }), ConfigError, "series on the embedding model.embed_tokens is not supported");
+  await fails(
+    paper({ target_modules: ["embed_tokens"] }),
+    ConfigError,
+    "series on the embedding model.embed_tokens is not supported",
+  );
   await fails(paper({ target_modules: ["mlp"] }), UnknownName, '"mlp" is no module');
   await fails(paper({ modules_to_save: ["nrm"] }), ConfigError, "modules_to_save");
   await fails(block("HOULSBY", { mh_adapter: false, output_adapter: false }), ConfigError, "leave no block");

@@ -24,7 +24,6 @@ export * from "./kernels/rope.ts";
 export * from "./kernels/sample.ts";
 export * from "./kernels/select-rows.ts";
 export * from "./kernels/softmax.ts";
-export * from "./kernels/swap-axes.ts";
 export * from "./kernels/swiglu-grad.ts";
 export * from "./kernels/unary.ts";
 export * from "./kernels/window.ts";

@@ -22,7 +22,6 @@ import { rope } from "./kernels/rope.ts";
 import { sample } from "./kernels/sample.ts";
 import { selectRows } from "./kernels/select-rows.ts";
 import { softmax, softmaxGrad } from "./kernels/softmax.ts";
-import { swapAxesKernel } from "./kernels/swap-axes.ts";
 import { swigluGrad } from "./kernels/swiglu-grad.ts";
 import { unary } from "./kernels/unary.ts";
 import { windowKernel } from "./kernels/window.ts";
@@ -68,7 +67,6 @@ export const kernels: readonly Kernel[] = [
   spread,
   sumRows,
   sumSquares,
-  swapAxesKernel,
   swigluGrad,
   transposeKernel,
   unary,

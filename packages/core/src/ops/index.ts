@@ -23,5 +23,4 @@ export { sample } from "./sample.ts";
 export { slice } from "./slice.ts";
 export { selectRows } from "./select-rows.ts";
 export { softmax } from "./softmax.ts";
-export { swapAxes } from "./swap-axes.ts";
 export { activation, type ActivationName, scale } from "./unary.ts";

@@ -25,7 +25,6 @@ import { sampleOp } from "./sample.ts";
 import { windowOp } from "./slice.ts";
 import { selectRowsOp } from "./select-rows.ts";
 import { softmaxGradOp, softmaxOp } from "./softmax.ts";
-import { swapAxesOp } from "./swap-axes.ts";
 import { activationGradOp, unaryOp } from "./unary.ts";
 
 export const ops: readonly Op[] = [
@@ -71,7 +70,6 @@ export const ops: readonly Op[] = [
   softmaxOp,
   spreadOp,
   sumRowsOp,
-  swapAxesOp,
   swigluGradOp,
   swigluOp,
   transposeOp,
