@@ -56,11 +56,13 @@ export interface BoundMethod extends Adapter {
    * The same function as an adapter that other programs read: config fields that change, values, and what they are bound to where the config alone does not say it. Undefined where that is the adapter as it is.
    * A checkpoint keeps what training needs; what is saved for use goes through this.
    */
-  readonly toPlain?: (values: ReadonlyMap<string, Float32Array>) => {
-    readonly config: object;
-    readonly values: Map<string, Float32Array>;
-    readonly bound?: BoundMethod;
-  };
+  readonly toPlain?: (values: ReadonlyMap<string, Float32Array>) =>
+    | {
+        readonly config: object;
+        readonly values: Map<string, Float32Array>;
+        readonly bound?: BoundMethod;
+      }
+    | undefined;
   /** What to do about a file that lacks one of the parameters: the end of the message. */
   readonly missing?: string;
   /** Other keys under which files of other versions keep a parameter. */

@@ -1,7 +1,9 @@
 /** Every adapter method. */
 import { ConfigError, suggest, UnknownName } from "@graft/core/errors";
 import { parseWith } from "@graft/core/io";
+import { adalora } from "./methods/adalora.ts";
 import { adapterp } from "./methods/adapterp.ts";
+import { boft } from "./methods/boft.ts";
 import { compacter } from "./methods/compacter.ts";
 import { heParallel } from "./methods/he-parallel.ts";
 import { houlsby } from "./methods/houlsby.ts";
@@ -10,6 +12,7 @@ import { lnTuning } from "./methods/ln-tuning.ts";
 import { loha } from "./methods/loha.ts";
 import { lokr } from "./methods/lokr.ts";
 import { lora } from "./methods/lora.ts";
+import { oft } from "./methods/oft.ts";
 import { pTuning } from "./methods/p-tuning.ts";
 import { parallel } from "./methods/parallel.ts";
 import { pfeiffer } from "./methods/pfeiffer.ts";
@@ -20,7 +23,9 @@ import { vera } from "./methods/vera.ts";
 import type { Method } from "./method.ts";
 
 export const methods = {
+  adalora,
   adapterp,
+  boft,
   compacter,
   "he-parallel": heParallel,
   houlsby,
@@ -29,6 +34,7 @@ export const methods = {
   loha,
   lokr,
   lora,
+  oft,
   "p-tuning": pTuning,
   parallel,
   pfeiffer,

@@ -52,8 +52,8 @@ export async function saveCheckpoint(
 ): Promise<string> {
   const folder = join(outputDir, `checkpoint-${state.step}`);
   const tensors = new Map<string, TensorData>();
-  for (const name of ["m", "v"] as const) {
-    for (const [key, values] of optimizer[name]) {
+  for (const name of ["m", "v", "method"] as const) {
+    for (const [key, values] of optimizer[name] ?? []) {
       tensors.set(`${name}/${key}`, {
         dtype: "F32",
         shape: [values.length],
@@ -89,13 +89,13 @@ export function loadCheckpoint(
       : undefined;
   const file = openSafetensors(join(folder, "optimizer.safetensors"));
   try {
-    const m = new Map<string, Float32Array>();
-    const v = new Map<string, Float32Array>();
+    const optimizer = { m: new Map(), v: new Map(), method: new Map() } as Record<string, Map<string, Float32Array>>;
     for (const [name, { dtype }] of file.tensors) {
-      const target = name.startsWith("m/") ? m : v;
-      target.set(name.slice(2), toFloat32(file.read(name), dtype, `${file.path}: ${name}`));
+      const [kind, key] = [name.split("/", 1)[0]!, name.slice(name.indexOf("/") + 1)];
+      optimizer[kind]?.set(key, toFloat32(file.read(name), dtype, `${file.path}: ${name}`));
     }
-    return { adapter, best, resume: { state, optimizer: { m, v } } };
+    const { m, v, method } = optimizer;
+    return { adapter, best, resume: { state, optimizer: { m: m!, v: v!, method: method! } } };
   } finally {
     file.close();
   }
