@@ -333,7 +333,16 @@ test("mistakes in a config are named, with what can be", async () => {
   };
   await fails(paper({ bottleneck_size: 0 }), ConfigError, "bottleneck_size must be at least 1");
   await fails(block("HOULSBY", { bottleneck_size: 0 }), ConfigError, "bottleneck_size must be at least 1");
-  await fails(block("HOULSBY", { reduction_factor: 0 }), ConfigError, "reduction_factor");
+  await fails(
+    block("HOULSBY", { reduction_factor: 0 }),
+    ConfigError,
+    "reduction_factor: Too small: expected number to be >0",
+  );
+  await fails(
+    block("HOULSBY", { reduction_factor: "4" }),
+    ConfigError,
+    "must be a number above 0, or such numbers by layer",
+  );
   await fails(block("COMPACTER", { phm_rank: 0 }), ConfigError, "phm_rank must be at least 1");
   await fails(
     block("COMPACTER", { reduction_factor: 16 }),

@@ -24,7 +24,7 @@ import {
 } from "./_bottleneck.ts";
 import { phm, phmFields } from "./_phm.ts";
 
-const reductionFactor = z.number().positive("reduction_factor must be above 0");
+const reductionFactor = z.number().positive();
 
 const blockConfig = z.looseObject({
   /** Around attention; around the MLP. */
@@ -33,7 +33,12 @@ const blockConfig = z.looseObject({
   /** Layers without an adapter. */
   leave_out: z.array(z.int().min(0)).default([]),
   /** The bottleneck is the model's width divided by it; by layer number, the others "default". */
-  reduction_factor: z.union([reductionFactor, z.record(z.string(), reductionFactor)]).default(16),
+  reduction_factor: z
+    .union(
+      [reductionFactor, z.record(z.string(), reductionFactor)],
+      'must be a number above 0, or such numbers by layer and "default"',
+    )
+    .default(16),
   /** The bottleneck itself; goes before reduction_factor. Not AdapterHub's. */
   bottleneck_size: z.int().min(1, "bottleneck_size must be at least 1").nullish(),
   non_linearity: z.string().default("relu"),
@@ -128,7 +133,7 @@ function check(kind: BlockBottleneck, config: BlockConfig, where: string): void 
   if (config.original_ln_before && kind.isParallel)
     throw new ConfigError(`${where}: original_ln_before is for adapters after a block; ${kind.name} reads its input`);
   // Without the sum the two readings of residual_before_ln are one.
-  if (config.original_ln_before && ![undefined, true].includes(config.residual_before_ln as true | undefined))
+  if (config.original_ln_before && (config.residual_before_ln ?? true) !== true)
     throw new ConfigError(`${where}: residual_before_ln must be true where original_ln_before is`);
   if (config.phm_layer && config.shared_W_phm && typeof config.reduction_factor !== "number")
     throw new ConfigError(`${where}: shared_W_phm needs one reduction_factor for all layers`);
@@ -156,9 +161,13 @@ function placementOf(kind: BlockBottleneck, config: BlockConfig): Placement {
 }
 
 /** y + change(y + residual), y = f(x). On a branch there is a residual. */
-const afterSum: Placement = ({ x, f, change, residual }) => {
-  const y = f(x);
-  return add(y, change(add(y, residual!)));
+const afterSum: Placement = {
+  from: "output",
+  to: "output",
+  apply({ x, f, change, residual }) {
+    const y = f(x);
+    return add(y, change(add(y, residual!)));
+  },
 };
 
 function bottleneckAt(site: BranchSite, config: BlockConfig, where: string): Bottleneck {

@@ -122,18 +122,26 @@ export interface PlacementCall {
   /** The stream that a block's result is added to; undefined at a linear layer. */
   readonly residual: Tensor | undefined;
 }
-/** How the two make one. */
-export type Placement = (call: PlacementCall) => Tensor;
+/** How the two make one: what the bottleneck reads, what its result is added to, and so its sizes. */
+export interface Placement {
+  readonly from: "input" | "output";
+  readonly to: "input" | "output";
+  apply(call: PlacementCall): Tensor;
+}
 
 /** f(x + change(x)). */
-export const before: Placement = ({ x, f, change }) => f(add(x, change(x)));
+export const before: Placement = { from: "input", to: "input", apply: ({ x, f, change }) => f(add(x, change(x))) };
 /** y + change(y), y = f(x). */
-export const after: Placement = ({ x, f, change }) => {
-  const y = f(x);
-  return add(y, change(y));
+export const after: Placement = {
+  from: "output",
+  to: "output",
+  apply({ x, f, change }) {
+    const y = f(x);
+    return add(y, change(y));
+  },
 };
 /** f(x) + change(x). */
-export const beside: Placement = ({ x, f, change }) => add(f(x), change(x));
+export const beside: Placement = { from: "input", to: "output", apply: ({ x, f, change }) => add(f(x), change(x)) };
 
 export interface BottleneckSite {
   readonly site: LinearSite | BranchSite;
@@ -173,7 +181,7 @@ export function boundBottlenecks(adapter: {
       const wrap = (name: string, x: Tensor, f: (x: Tensor) => Tensor, residual?: Tensor) => {
         const own = bySite.get(name);
         if (!own) return f(x);
-        return own.placement({ x, f, change: (input) => own.bottleneck.change(input, trace), residual });
+        return own.placement.apply({ x, f, change: (input) => own.bottleneck.change(input, trace), residual });
       };
       return {
         parameter: whole.hook(trace.parameter),

@@ -121,16 +121,14 @@ function bind(
   const act = activationNamed(config.non_linearity, where);
   const start = starts[config.init_weights];
   const targetModules = targetsOf(kind, config, base, where);
-  const isFile = origin === "file";
-  // The fork matches ends of paths without a dot before them; only its files need that.
   const chosen = { ...config, target_modules: targetModules };
-  const options = { defaults: {}, origin, where, looseSuffix: isFile };
+  // The fork matches ends of paths without a dot before them; only its files need that.
+  const options = { defaults: {}, origin, where, looseSuffix: origin === "file" };
   const sites = chosenLinears(kind.name, chosen, base, options).map((site) => {
     const placement = kind.placementAt(site, names);
     if (!placement) throw noPlace(kind, site, names, base, where);
-    // A bottleneck before the layer works on its input, one after it on its output, one beside it goes from one to the other.
-    const inDim = placement === after ? site.outDim : site.inDim;
-    const outDim = placement === before ? site.inDim : site.outDim;
+    const sizes = { input: site.inDim, output: site.outDim };
+    const [inDim, outDim] = [sizes[placement.from], sizes[placement.to]];
     const key = keyOf(site.name);
     const size = config.bottleneck_size;
     const { down, up } = start;

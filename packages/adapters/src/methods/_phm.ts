@@ -1,7 +1,7 @@
 /** Projections of Kronecker sums: parameterised hypercomplex multiplication (Zhang et al. 2021, arXiv:2102.08597), low rank as in Compacter (Karimi Mahabadi et al. 2021, arXiv:2106.04647). */
 import { ConfigError } from "@graft/core/errors";
 import type { Tensor } from "@graft/core/graph";
-import { addColumns, matmul, mul, reshape, scale, swapAxes } from "@graft/core/ops";
+import { addColumns, einsum, matmul, reshape, scale } from "@graft/core/ops";
 import { z } from "zod";
 import { constant, normal, type Start, uniform } from "../starts.ts";
 import type { Projection, StartingParameter, Trace } from "./_bottleneck.ts";
@@ -70,8 +70,7 @@ export function phm(config: PhmConfig, site: PhmSite, where: string): Projection
       ...(config.phm_bias ? [{ key: bias, ...constant(0, [site.outDim]) }] : []),
     ],
     apply(x, trace, factor = 1) {
-      const sum = matmul(rule.value(trace), weight.value(trace), { transA: true }); // [n n, rows columns]
-      const blocks = swapAxes(reshape(sum, [n, n, rows, columns]), 1); // [n, rows, n, columns]
+      const blocks = einsum("ipq,iab->paqb", rule.value(trace), weight.value(trace)); // [n, rows, n, columns]
       const h = reshape(blocks, [site.inDim, site.outDim]);
       if (!config.phm_bias) return matmul(x, h, { scale: factor });
       return scale(addColumns(matmul(x, h), trace.parameter(bias)), factor); // [tokens, out]
@@ -95,7 +94,7 @@ function glorotStart({ hypercomplex_nonlinearity, phm_init_range }: PhmConfig): 
 
 interface Stack {
   readonly parameters: readonly StartingParameter[];
-  /** [count, rows columns]. */
+  /** [count, rows, columns]. */
   value(trace: Trace): Tensor;
 }
 
@@ -110,7 +109,7 @@ function stack(
   if (rank === undefined) {
     return {
       parameters: [{ key, isTrainable, ...how.last([count, rows, columns]) }],
-      value: ({ parameter }) => reshape(parameter(key), [count, rows * columns]),
+      value: ({ parameter }) => parameter(key),
     };
   }
   const [left, right] = [`${key}_left`, `${key}_right`];
@@ -119,21 +118,6 @@ function stack(
       { key: left, isTrainable, ...how.first([count, rows, rank]) },
       { key: right, isTrainable, ...how.last([count, rank, columns]) },
     ],
-    value: ({ parameter }) => reshape(products(parameter(left), parameter(right)), [count, rows * columns]),
+    value: ({ parameter }) => einsum("iar,irb->iab", parameter(left), parameter(right)),
   };
-}
-
-/** left_i right_i for each i, [count rows, columns]: one product with the left factors on the diagonal of blocks. left: [count, rows, rank]; right: [count, rank, columns]. */
-function products(left: Tensor, right: Tensor): Tensor {
-  const [count, rows, rank] = left.shape as [number, number, number];
-  const { graph } = left;
-  const wide = count * rank;
-  const repeat = Float32Array.from({ length: rank * wide }, (_, i) => (Math.floor(i / wide) === i % rank ? 1 : 0));
-  const diagonal = Float32Array.from({ length: count * rows * wide }, (_, i) =>
-    Math.floor(i / wide / rows) === Math.floor((i % wide) / rank) ? 1 : 0,
-  );
-  const size = `${count}x${rows}x${rank}`;
-  const tiled = matmul(reshape(left, [count * rows, rank]), graph.constant(`phm.repeat.${size}`, [rank, wide], repeat)); // [count rows, count rank]
-  const blocks = mul(tiled, graph.constant(`phm.diagonal.${size}`, [count * rows, wide], diagonal));
-  return matmul(blocks, reshape(right, [wide, right.shape[2]!]));
 }
