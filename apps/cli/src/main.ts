@@ -26,6 +26,10 @@ export const commands: Readonly<
     summary: "serve a base and its adapters over HTTP, OpenAI-compatible",
     load: () => load(import("./commands/serve.ts")),
   },
+  plan: {
+    summary: "what training or serving a model takes in memory, from its config.json alone",
+    load: () => load(import("./commands/plan.ts")),
+  },
   tokenize: { summary: "token ids of texts", load: () => load(import("./commands/tokenize.ts")) },
   bench: {
     summary: "measure the device's ceilings, the kernels against them, and a training step",

@@ -5,7 +5,6 @@ import {
   type FileDType,
   fromFloat32,
   isFloatDType,
-  parseWith,
   readJson,
   openSafetensors,
   openTorchPickle,
@@ -22,7 +21,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import type { Base, BoundMethod, ConfigOrigin, ShapeInFile } from "./method.ts";
-import { methodByPeftType } from "./registry.ts";
+import { methodFor } from "./registry.ts";
 
 const configSchema = z.looseObject({ peft_type: z.string() });
 export type AdapterConfig = z.output<typeof configSchema>;
@@ -51,8 +50,8 @@ export function bindAdapter(
   origin: ConfigOrigin = "new",
   shapeInFile?: ShapeInFile,
 ): BoundMethod {
-  const method = methodByPeftType(config.peft_type, where);
-  return method.bind(parseWith(method.config, config, where), base, where, origin, shapeInFile);
+  const found = methodFor(config, where);
+  return found.method.bind(found.config, base, where, origin, shapeInFile);
 }
 
 /** A fresh adapter with seeded initial values. Its config gets what the method adds to it (`Method.complete`). */
@@ -62,13 +61,13 @@ export async function createAdapter(
   seed: number,
   where = "adapter config",
 ): Promise<LoadedAdapter> {
-  const added = methodByPeftType(config.peft_type, where).complete?.(base) ?? {};
+  const added = methodFor(config, where).method.complete?.(base) ?? {};
   const own = Object.entries(config).filter(
     ([field, value]) => !(field in added) || (value ?? undefined) !== undefined,
   );
   const full: AdapterConfig = { ...added, ...Object.fromEntries(own), peft_type: config.peft_type };
   const bound = bindAdapter(full, base, where);
-  return { config: full, bound, values: await bound.initialise(new Random(seed)) };
+  return { config: { ...full, ...bound.settledConfig }, bound, values: await bound.initialise(new Random(seed)) };
 }
 
 /**
@@ -90,6 +89,11 @@ export function loadAdapter(folder: string, base: Base): LoadedAdapter {
       const alias = bound.aliases?.get(key);
       const name = alias !== undefined && !file.tensors.has(key) ? alias : key;
       const info = file.tensors.get(name);
+      const derive = bound.derived?.get(key);
+      if (!info && derive) {
+        values.set(key, derive());
+        continue;
+      }
       if (!info)
         throw new CheckpointError(
           `${path}: has no tensor ${key}, which ${config.peft_type} with this config needs on this base${bound.missing ?? "; is the adapter for another base?"}`,
@@ -160,6 +164,7 @@ export async function writeAdapterFiles(folder: string, adapter: LoadedAdapter, 
     tensors.set(as?.name ?? key, { dtype, shape, bytes: fromFloat32(values, dtype) });
   };
   for (const { key, shape } of adapter.bound.parameters) {
+    if (adapter.bound.derived?.has(key) && !adapter.stored?.has(key)) continue;
     const values = adapter.values.get(key);
     if (!values) throw new ConfigError(`${folder}: no values for ${key}`);
     put(key, shape, values);
@@ -167,9 +172,14 @@ export async function writeAdapterFiles(folder: string, adapter: LoadedAdapter, 
   for (const { key, parameter } of adapter.bound.savedBase)
     if (!adapter.stored || adapter.stored.has(key)) put(key, base.shapeOf(parameter)!, await base.read(parameter));
   writeSafetensors(join(folder, "adapter_model.safetensors"), tensors, { format: "pt" });
-  writeFileAtomic(join(folder, "adapter_config.json"), [adapter.configText ?? sortedJson(adapter.config)]);
+  writeFileAtomic(join(folder, "adapter_config.json"), [adapter.configText ?? sortedJson(adapter)]);
 }
 
-function sortedJson(config: AdapterConfig): string {
-  return JSON.stringify(Object.fromEntries(Object.entries(config).toSorted(([a], [b]) => (a < b ? -1 : 1))), null, 2);
+function sortedJson({ config, bound }: LoadedAdapter): string {
+  const sorted = Object.entries(config).toSorted(([a], [b]) => (a < b ? -1 : 1));
+  const text = JSON.stringify(Object.fromEntries(sorted), null, 2);
+  return (bound.floatFields ?? []).reduce(
+    (json, field) => json.replace(new RegExp(`^( {2}"${field}": -?\\d+)(?=,?$)`, "m"), "$1.0"),
+    text,
+  );
 }

@@ -1,5 +1,5 @@
 export * from "./adapter.ts";
-export { baseOf } from "./base.ts";
+export { baseOf, makeBase } from "./base.ts";
 export * from "./merge.ts";
 export type { Base, BoundMethod, Method } from "./method.ts";
 export { lora, type LoraConfig } from "./methods/lora.ts";

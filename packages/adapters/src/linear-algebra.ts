@@ -48,6 +48,11 @@ export function takeRows(a: Matrix, start: number, end: number, step = 1): Matri
   return out;
 }
 
+/** The first `count` columns. */
+export function takeColumns(a: Matrix, count: number): Matrix {
+  return transposed(takeRows(transposed(a), 0, count));
+}
+
 /** a b. a: [m, k]; b: [k, n]; quick where a has few rows, for each row of b is read once. */
 export function multiply(a: Matrix, b: Matrix): Matrix {
   const out = matrix(a.rows, b.columns);
@@ -66,6 +71,37 @@ export function multiplyTransposed(a: Matrix, b: Matrix): Matrix {
       out.data[r * b.rows + c] = dot(a.data, r * a.columns, b.data, c * b.columns, a.columns);
   }
   return out;
+}
+
+/** a + scale b, of one shape. */
+export function added(a: Matrix, b: Matrix, scale = 1): Matrix {
+  return { ...a, data: a.data.map((x, at) => x + scale * b.data[at]!) };
+}
+
+/** Products entry by entry, of one shape. */
+export function hadamard(a: Matrix, b: Matrix): Matrix {
+  return { ...a, data: a.data.map((x, at) => x * b.data[at]!) };
+}
+
+/** Blocks a[r, c] b: [a.rows b.rows, a.columns b.columns]. */
+export function kronecker(a: Matrix, b: Matrix): Matrix {
+  const out = matrix(a.rows * b.rows, a.columns * b.columns);
+  for (let at = 0; at < out.data.length; at++) {
+    const [row, column] = [Math.floor(at / out.columns), at % out.columns];
+    const ofA = a.data[Math.floor(row / b.rows) * a.columns + Math.floor(column / b.columns)]!;
+    out.data[at] = ofA * b.data[(row % b.rows) * b.columns + (column % b.columns)]!;
+  }
+  return out;
+}
+
+/** Row r times factors[r]. */
+export function scaledRows(a: Matrix, factors: ArrayLike<number>): Matrix {
+  return { ...a, data: a.data.map((x, at) => x * factors[Math.floor(at / a.columns)]!) };
+}
+
+/** Column c times factors[c]. */
+export function scaledColumns(a: Matrix, factors: ArrayLike<number>): Matrix {
+  return { ...a, data: a.data.map((x, at) => x * factors[at % a.columns]!) };
 }
 
 /**

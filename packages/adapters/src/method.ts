@@ -27,6 +27,8 @@ export interface Method<C = unknown> {
   readonly name: string;
   /** `peft_type` of adapter_config.json. */
   readonly peftType: string;
+  /** Which configs of that peft_type are this method's, where several share it; exactly one of them must say yes to each. */
+  readonly matches?: (config: C) => boolean;
   /** Config fields with PEFT's names and defaults. Unknown fields are kept. */
   readonly config: z.ZodType<C>;
   /** What LLM-Adapters' finetune.py sets where its flags say nothing, where that is not the config's default. */
@@ -38,6 +40,12 @@ export interface Method<C = unknown> {
 }
 
 export interface BoundMethod extends Adapter {
+  /** A fresh adapter leaves the base's function as it is. */
+  readonly startsAsIdentity: boolean;
+  /** Config fields as they were really used, defaults included: what the file of a new adapter says. */
+  readonly settledConfig?: Readonly<Record<string, unknown>>;
+  /** Config fields whose numbers a file spells with a decimal point: Python readers may tell 4.0 from 4. */
+  readonly floatFields?: readonly string[];
   /** Fresh values of every parameter. */
   initialise(random: Random): Promise<Map<string, Float32Array>>;
   /** The base parameters that merging changes, each computed when asked for: one at a time is in memory. Or why the method cannot be merged. */
@@ -57,6 +65,8 @@ export interface BoundMethod extends Adapter {
   readonly missing?: string;
   /** Other keys under which files of other versions keep a parameter. */
   readonly aliases?: ReadonlyMap<string, string>;
+  /** Parameters that a file may lack, because they follow from the config; they are written only where they were read. */
+  readonly derived?: ReadonlyMap<string, () => Float32Array>;
   /** Tensors of the base that PEFT saves beside the parameters (an embedding or output layer under a LoRA); a file may lack them. */
   readonly savedBase: readonly { readonly key: string; readonly parameter: string }[];
 }

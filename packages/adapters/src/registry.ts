@@ -1,20 +1,60 @@
 /** Every adapter method. */
-import { suggest, UnknownName } from "@graft/core/errors";
+import { ConfigError, suggest, UnknownName } from "@graft/core/errors";
+import { parseWith } from "@graft/core/io";
+import { adapterp } from "./methods/adapterp.ts";
+import { compacter } from "./methods/compacter.ts";
+import { heParallel } from "./methods/he-parallel.ts";
+import { houlsby } from "./methods/houlsby.ts";
+import { ia3 } from "./methods/ia3.ts";
+import { lnTuning } from "./methods/ln-tuning.ts";
+import { loha } from "./methods/loha.ts";
+import { lokr } from "./methods/lokr.ts";
 import { lora } from "./methods/lora.ts";
 import { pTuning } from "./methods/p-tuning.ts";
+import { parallel } from "./methods/parallel.ts";
+import { pfeiffer } from "./methods/pfeiffer.ts";
 import { prefixTuning } from "./methods/prefix-tuning.ts";
 import { promptTuning } from "./methods/prompt-tuning.ts";
+import { series } from "./methods/series.ts";
+import { vera } from "./methods/vera.ts";
 import type { Method } from "./method.ts";
 
-export const methods = { lora, "p-tuning": pTuning, "prefix-tuning": prefixTuning, "prompt-tuning": promptTuning };
+export const methods = {
+  adapterp,
+  compacter,
+  "he-parallel": heParallel,
+  houlsby,
+  ia3,
+  "ln-tuning": lnTuning,
+  loha,
+  lokr,
+  lora,
+  "p-tuning": pTuning,
+  parallel,
+  pfeiffer,
+  "prefix-tuning": prefixTuning,
+  "prompt-tuning": promptTuning,
+  series,
+  vera,
+};
 export type MethodName = keyof typeof methods;
 
-/** By `peft_type` of adapter_config.json. Throws UnknownName. */
-export function methodByPeftType(peftType: string, where: string): Method {
-  const found = Object.values(methods).find((m) => m.peftType === peftType);
-  if (!found) {
-    const known = Object.values(methods).map((m) => m.peftType);
-    throw new UnknownName(`${where}: unknown peft_type "${peftType}"${suggest(peftType, known)}`);
+/** A config's method and the config with its defaults: by `peft_type`, and by what else the config says where methods share one. Throws UnknownName or ConfigError. */
+export function methodFor(
+  config: { readonly peft_type: string },
+  where: string,
+): { readonly method: Method; readonly config: unknown } {
+  const all: readonly Method[] = Object.values(methods) as unknown as Method[];
+  const candidates = all.filter((m) => m.peftType === config.peft_type);
+  if (candidates.length === 0) {
+    const known = new Set(all.map((m) => m.peftType));
+    throw new UnknownName(`${where}: unknown peft_type "${config.peft_type}"${suggest(config.peft_type, known)}`);
   }
-  return found as unknown as Method;
+  for (const method of candidates) {
+    const parsed = parseWith(method.config, config, where);
+    if (!method.matches || method.matches(parsed)) return { method, config: parsed };
+  }
+  throw new ConfigError(
+    `${where}: this ${config.peft_type} config is none of ${candidates.map((m) => m.name).join(", ")}`,
+  );
 }

@@ -2,6 +2,13 @@
 import { ConfigError, suggest, UnknownName } from "@graft/core/errors";
 import type { ModuleSite, Site } from "@graft/core/nn";
 
+/** What rules choose from: sites, or modules that are none. */
+export interface Target {
+  readonly name: string;
+  readonly kind?: string;
+  readonly isHead?: boolean;
+}
+
 export interface TargetRules {
   /** Names, a regular expression over the whole path, or "all-linear". */
   readonly targetModules: readonly string[] | string;
@@ -16,13 +23,18 @@ export interface TargetRules {
   readonly looseSuffix?: boolean;
 }
 
+/** Sites with a weight of their own that the rules select; `selectModules` says how. */
+export function selectSites(all: readonly Site[], rules: TargetRules, where: string): ModuleSite[] {
+  const sites = all.filter((site) => site.kind !== "branch");
+  return selectModules(sites, rules, where);
+}
+
 /**
  * Modules that the rules select, in the model's order. A name matches a whole path or its end after a dot; a string is a regular expression that must match
  * the whole path. Throws UnknownName listing near names if a name matches nothing, ConfigError if nothing is selected at all.
  */
-export function selectSites(all: readonly Site[], rules: TargetRules, where: string): ModuleSite[] {
+export function selectModules<T extends Target>(sites: readonly T[], rules: TargetRules, where: string): T[] {
   const { targetModules } = rules;
-  const sites = all.filter((site) => site.kind !== "branch");
   const isList = typeof targetModules !== "string";
   for (const field of ["layersToTransform", "layersPattern"] as const) {
     if (rules[field] === undefined || isList) continue;
@@ -57,14 +69,14 @@ export function selectSites(all: readonly Site[], rules: TargetRules, where: str
 
 function matcher(rule: readonly string[] | string, loose: boolean, where: string): (name: string) => boolean {
   if (typeof rule === "string") {
-    const pattern = compile(`^(?:${rule})$`, where);
+    const pattern = wholePath(rule, where);
     return (name) => pattern.test(name);
   }
   return (name) => rule.some((end) => name === end || name.endsWith(loose ? end : `.${end}`));
 }
 
 /** layers_to_transform keeps sites with one of those indexes after the layer list's name: the first dotted number if no pattern is given. */
-function inLayers(site: Site, { layersToTransform, layersPattern }: TargetRules, where: string): boolean {
+function inLayers(site: Target, { layersToTransform, layersPattern }: TargetRules, where: string): boolean {
   if (!layersToTransform || layersToTransform.length === 0) return true;
   const patterns =
     layersPattern && layersPattern.length > 0
@@ -85,6 +97,11 @@ export function patternValue(
     if (compile(`^(?:.*\\.)?(?:${key})$`, where).test(name)) return value;
   }
   return otherwise;
+}
+
+/** Of a module's path, all of it. Throws ConfigError, beginning with `where`, for what is no regular expression. */
+export function wholePath(rule: string, where: string): RegExp {
+  return compile(`^(?:${rule})$`, where);
 }
 
 function compile(source: string, where: string): RegExp {

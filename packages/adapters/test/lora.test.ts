@@ -1,21 +1,12 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { Generator } from "@graft/core/generate";
 import { type BaseModel, loadBaseModel } from "@graft/core/models";
-import { AdapterWeights } from "@graft/core/nn";
 import { type Device, openDevice } from "@graft/kernels";
-import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { writeTinyModel } from "../../core/test/tiny-model.ts";
-import {
-  type AdapterConfig,
-  adapterVersion,
-  baseOf,
-  createAdapter,
-  loadAdapter,
-  mergeAdapter,
-  saveAdapter,
-} from "../src/index.ts";
+import { type AdapterConfig, adapterVersion, baseOf, createAdapter, loadAdapter, saveAdapter } from "../src/index.ts";
+import { expectSurvives } from "./survives.ts";
 
 let device: Device;
 let model: BaseModel;
@@ -36,17 +27,6 @@ const config = (changes: object = {}): AdapterConfig => ({
   target_modules: ["q_proj", "v_proj"],
   ...changes,
 });
-const prompt = [1, 5, 9, 40, 77, 12];
-
-async function logits(target: BaseModel, weights?: AdapterWeights): Promise<Float32Array> {
-  const generator = new Generator(target, { maxSequences: 2 });
-  try {
-    return (await generator.nextLogits(prompt, weights)).slice();
-  } finally {
-    await generator.destroy();
-  }
-}
-
 const variants: Record<string, object> = {
   plain: {},
   "all linear": { target_modules: "all-linear" },
@@ -82,41 +62,8 @@ const variants: Record<string, object> = {
 };
 
 for (const [name, changes] of Object.entries(variants)) {
-  test(`${name}: fresh it changes nothing; merged it equals applied; saved twice it has the same bytes`, async () => {
-    const base = baseOf(model);
-    const adapter = await createAdapter(config(changes), base, 3);
-    const plain = await logits(model);
-    const weights = new AdapterWeights(device, adapter.bound, adapter.values, name);
-    const fresh = await logits(model, weights);
-    for (const [i, x] of plain.entries()) expect(Math.abs(fresh[i]! - x)).toBeLessThan(2e-4);
-    weights.destroy();
-
-    // Any change of the parameters must now show, and merge as it applies.
-    for (const [n, values] of [...adapter.values.values()].entries())
-      for (let i = 0; i < values.length; i++) values[i] = values[i]! + 0.05 * Math.sin(i + 7 * n);
-    const changed = new AdapterWeights(device, adapter.bound, adapter.values, name);
-    const applied = await logits(model, changed);
-    changed.destroy();
-    expect(Math.max(...applied.map((x, i) => Math.abs(x - plain[i]!)))).toBeGreaterThan(1e-2);
-    const merged = await mergeAdapter(model, adapter);
-    const folded = await logits(model);
-    for (const [i, x] of applied.entries()) expect(Math.abs(folded[i]! - x)).toBeLessThan(1e-3);
-    merged.unmerge();
-    expect(await logits(model)).toEqual(plain);
-
-    const [first, second] = [join(folder, name, "a"), join(folder, name, "b")];
-    await saveAdapter(first, adapter, base);
-    await saveAdapter(second, loadAdapter(first, base), base);
-    for (const file of ["adapter_model.safetensors", "adapter_config.json"]) {
-      expect(readFileSync(join(second, file)).equals(readFileSync(join(first, file)))).toBe(true);
-    }
-    const read = loadAdapter(second, base);
-    const again = new AdapterWeights(device, read.bound, read.values, name);
-    const reloaded = await logits(model, again);
-    again.destroy();
-    for (const [i, x] of applied.entries()) expect(Math.abs(reloaded[i]! - x)).toBeLessThan(1e-4);
-    expect(await logits(model)).toEqual(plain);
-  });
+  test(`${name}: fresh it changes nothing; merged it equals applied; saved twice it has the same bytes`, () =>
+    expectSurvives({ model, folder: join(folder, name), config: config(changes) }));
 }
 
 test("mistakes in a config are named", async () => {

@@ -25,10 +25,10 @@ export function writeTinyModel(
   options: {
     seed?: number;
     dtype?: "F32" | "F16" | "BF16";
-    config?: Readonly<Record<string, unknown>> & { model_type?: string };
+    config?: object;
   } = {},
 ): string {
-  const { model_type, ...own } = options.config ?? {};
+  const { model_type, ...own } = (options.config ?? {}) as { model_type?: string };
   const config =
     model_type === undefined ? { ...tinyConfig, ...own } : { model_type, eos_token_id: 2, bos_token_id: 1, ...own };
   const definition = modelFor(config.model_type, "tiny");

@@ -166,9 +166,12 @@ export interface DimsArena {
   readonly destroy: () => void;
 }
 
+/** Bytes of one call's dims in a DimsArena: the largest alignment any device asks of uniform offsets. */
+export const DIMS_STRIDE = 256;
+
 /** Puts the dims of many calls into one uniform buffer. */
 export function uploadDims(device: Device, calls: readonly KernelCall<unknown>[], label: string): DimsArena {
-  const stride = 256; // the largest alignment any device asks of uniform offsets
+  const stride = DIMS_STRIDE;
   const all = new Uint8Array(Math.max(1, calls.length) * stride);
   calls.forEach((call, i) => {
     const bytes = new Uint8Array(packDims(call.kernel, call.dims));

@@ -6,8 +6,10 @@ import { binary } from "./kernels/binary.ts";
 import { columnwise, rowwise, scaledSum, spread, sumRows } from "./kernels/columns.ts";
 import { crossEntropy, crossEntropyGrad } from "./kernels/cross-entropy.ts";
 import { dropout } from "./kernels/dropout.ts";
+import { einsum } from "./kernels/einsum.ts";
 import { embedding, embeddingGrad } from "./kernels/embedding.ts";
 import { fillKernel } from "./kernels/fill.ts";
+import { groupedColumnwise, groupedMatmul } from "./kernels/grouped.ts";
 import { lstmCell, lstmCellGrad } from "./kernels/lstm-cell.ts";
 import { matmul } from "./kernels/matmul.ts";
 import { fmaKernel } from "./measure.ts";
@@ -20,6 +22,7 @@ import { rope } from "./kernels/rope.ts";
 import { sample } from "./kernels/sample.ts";
 import { selectRows } from "./kernels/select-rows.ts";
 import { softmax, softmaxGrad } from "./kernels/softmax.ts";
+import { swapAxesKernel } from "./kernels/swap-axes.ts";
 import { swigluGrad } from "./kernels/swiglu-grad.ts";
 import { unary } from "./kernels/unary.ts";
 import { windowKernel } from "./kernels/window.ts";
@@ -39,10 +42,13 @@ export const kernels: readonly Kernel[] = [
   crossEntropy,
   crossEntropyGrad,
   dropout,
+  einsum,
   embedding,
   embeddingGrad,
   fillKernel,
   fmaKernel,
+  groupedColumnwise,
+  groupedMatmul,
   inverseRowNormKernel,
   lstmCell,
   lstmCellGrad,
@@ -62,6 +68,7 @@ export const kernels: readonly Kernel[] = [
   spread,
   sumRows,
   sumSquares,
+  swapAxesKernel,
   swigluGrad,
   transposeKernel,
   unary,

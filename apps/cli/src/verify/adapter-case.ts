@@ -19,14 +19,19 @@ export async function verifyAdapter(kase: Case, device: Device, recorder: Record
   const inputs = openSafetensors(join(kase.baseFolder, "tensors.safetensors"));
   try {
     const base = baseOf(model);
-    const bound = bindAdapter(kase.info.adapter_config as AdapterConfig, base, kase.info.id, "file");
-    const trainable = bound.parameters.reduce((sum, p) => sum + p.shape.reduce((a, b) => a * b, 1), 0);
+    // What is trained is init/KEY; what is saved beside it, saved/KEY.
+    const stored = (key: string) => (t.tensors.has(`init/${key}`) ? `init/${key}` : `saved/${key}`);
+    const config = kase.info.adapter_config as AdapterConfig;
+    const bound = bindAdapter(config, base, kase.info.id, "file", (key) => t.tensors.get(stored(key))?.shape);
+    const trainable = bound.parameters
+      .filter((p) => p.trainable)
+      .reduce((sum, p) => sum + p.shape.reduce((a, b) => a * b, 1), 0);
     recorder.tokens("trainable count", "trainable_params", Int32Array.of(trainable), {
       data: Int32Array.of(kase.info.trainable_params as number),
       shape: [1],
     });
     const init = new Map(
-      bound.parameters.map(({ key }) => [key, toFloat32(t.read(`init/${key}`), t.info(`init/${key}`).dtype, key)]),
+      bound.parameters.map(({ key }) => [key, toFloat32(t.read(stored(key)), t.info(stored(key)).dtype, key)]),
     );
     const weights = new AdapterWeights(device, bound, init, kase.folder);
     try {

@@ -6,6 +6,7 @@ import { toleranceOf } from "./tolerance.ts";
 
 export async function recordFinalWeights(kase: Case, weights: AdapterWeights, recorder: Recorder): Promise<void> {
   const tolerance = toleranceOf(kase, "final_weights");
-  for (const [key, got] of await weights.read())
-    recorder.floats("final_weights", `final/${key}`, got, floats(kase.tensors, `final/${key}`), tolerance);
+  const values = await weights.read();
+  for (const { key } of weights.adapter.parameters.filter((p) => p.trainable))
+    recorder.floats("final_weights", `final/${key}`, values.get(key)!, floats(kase.tensors, `final/${key}`), tolerance);
 }

@@ -4,17 +4,16 @@ import type { ModuleSite } from "@graft/core/nn";
 import { z } from "zod";
 import { storedNames } from "../base.ts";
 import type { Base, ConfigOrigin } from "../method.ts";
-import { patternValue, selectSites } from "../targets.ts";
-
-const names = z.union([z.string(), z.array(z.string())]);
-const oneOrMany = <T extends z.ZodType>(item: T) => z.union([item, z.array(item)]);
+import { keyOf } from "../replaced.ts";
+import { attentionTargets, chosenSites, layerFields, refuse, targetFields } from "../target-config.ts";
+import { patternValue } from "../targets.ts";
 
 export const loraConfig = z.looseObject({
   r: z.int().min(1, "r must be at least 1").default(8),
   lora_alpha: z.number().default(8),
   lora_dropout: z.number().min(0).lt(1).default(0),
-  target_modules: names.nullish(),
-  exclude_modules: names.nullish(),
+  ...targetFields,
+  ...layerFields,
   bias: z.enum(["none", "all", "lora_only"]).default("none"),
   fan_in_fan_out: z.boolean().default(false),
   use_rslora: z.boolean().default(false),
@@ -22,9 +21,6 @@ export const loraConfig = z.looseObject({
   init_lora_weights: z.union([z.boolean(), z.string()]).default(true),
   rank_pattern: z.record(z.string(), z.int().min(1)).nullish(),
   alpha_pattern: z.record(z.string(), z.number()).nullish(),
-  layers_to_transform: oneOrMany(z.int()).nullish(),
-  layers_pattern: oneOrMany(z.string()).nullish(),
-  modules_to_save: z.array(z.string()).nullish(),
   /** Only in the fork's files: one flag for each third of a fused projection. */
   enable_lora: z.array(z.boolean()).nullish(),
   merge_weights: z.boolean().optional(),
@@ -32,8 +28,8 @@ export const loraConfig = z.looseObject({
 });
 export type LoraConfig = z.output<typeof loraConfig>;
 
-/** Fields of PEFT's that make LoRA another function: an adapter that has one must not pass for a plain one. */
-const otherFunctions: Readonly<Record<string, string>> = {
+/** Fields of PEFT's that make LoRA another function. */
+export const otherFunctions: Readonly<Record<string, string>> = {
   lora_bias: "a bias in B",
   layer_replication: "layers that stand in the model several times",
   target_parameters: "LoRA on bare parameters",
@@ -53,19 +49,10 @@ export function checkFunction(config: LoraConfig, base: Base, where: string): vo
       `${where}: enable_lora (the fork's fused projections) needs a fused query-key-value weight, ${base.modelType} has none`,
     );
   }
-  for (const [field, what] of Object.entries(otherFunctions)) {
-    const value = config[field];
-    const isUnset = !value || (Array.isArray(value) && value.length === 0);
-    if (!isUnset) throw new ConfigError(`${where}: ${field} (${what}) is not supported`);
-  }
+  refuse(config, otherFunctions, where);
   if (config.ensure_weight_tying && storedNames(base.sites).size > 0)
     throw new ConfigError(`${where}: ensure_weight_tying on a base with a tied output layer is not supported`);
 }
-
-/** PEFT's default target modules by model_type. */
-const defaultTargets: Readonly<Record<string, readonly string[]>> = {
-  llama: ["q_proj", "v_proj"],
-};
 
 export interface LoraSite {
   readonly site: ModuleSite;
@@ -86,24 +73,17 @@ export function loraSites(
   base: Base,
   { isTaken, origin, where }: { readonly isTaken: boolean; readonly origin: ConfigOrigin; readonly where: string },
 ): LoraSite[] {
-  const targetModules = config.target_modules ?? defaultTargets[base.modelType];
-  if (!targetModules) throw new ConfigError(`${where}: target_modules is not set and ${base.modelType} has no default`);
-  const many = <T>(value: T | T[] | null | undefined): T[] | undefined =>
-    value === null || value === undefined ? undefined : Array.isArray(value) ? value : [value];
-  const rules = {
-    targetModules,
-    excludeModules: config.exclude_modules ?? undefined,
-    layersToTransform: many(config.layers_to_transform),
-    layersPattern: many(config.layers_pattern),
-    savedModules: config.modules_to_save ?? undefined,
-    skipUnknown: origin === "file",
+  const sites = chosenSites(config, base, {
+    defaults: attentionTargets,
+    origin,
+    where,
     // Only the fork writes merge_weights.
     looseSuffix: config.merge_weights !== undefined,
-  };
-  return selectSites(base.sites, rules, where).map((site) => {
+  });
+  return sites.map((site) => {
     const r = patternValue(config.rank_pattern ?? {}, site.name, config.r, where);
     const alpha = patternValue(config.alpha_pattern ?? {}, site.name, config.lora_alpha, where);
-    const key = `base_model.model.${site.name}`;
+    const key = keyOf(site.name);
     if (site.kind === "embedding" && config.use_dora)
       throw new ConfigError(`${where}: use_dora on the embedding ${site.name} is not supported`);
     return {

@@ -4,6 +4,7 @@ import type { LinearSite } from "@graft/core/nn";
 import type { Random } from "@graft/core/random";
 import { gaussian, type Matrix, matrix, multiply, qr, takeRows, topSvd, transposed } from "../linear-algebra.ts";
 import type { Base } from "../method.ts";
+import { constant, kaiming, normal } from "../starts.ts";
 import type { LoraConfig, LoraSite } from "./_lora-config.ts";
 import { changedWeight, rowNorms } from "./_lora-weight.ts";
 
@@ -123,12 +124,11 @@ export function checkInitialisation(config: LoraConfig, sites: readonly LoraSite
   }
 }
 
-/** `replaced` maps base parameters that are trained whole to their keys: they start as they are. Throws ConfigError for names that only loading knows. */
+/** Throws ConfigError for names that only loading knows. */
 export async function initialise(
   config: LoraConfig,
   base: Base,
   sites: readonly LoraSite[],
-  replaced: ReadonlyMap<string, string>,
   random: Random,
   where: string,
 ): Promise<Map<string, Float32Array>> {
@@ -138,13 +138,9 @@ export async function initialise(
   const values = new Map<string, Float32Array>();
   for (const own of sites) {
     const { site, r, keys } = own;
-    const normal = (count: number, std: number) => Float32Array.from({ length: count }, () => std * random.normal());
-    // nn.Linear's default, Kaiming uniform with a = sqrt(5): U(-1/sqrt(fan in), 1/sqrt(fan in)).
-    const uniform = (count: number, fanIn: number) =>
-      Float32Array.from({ length: count }, () => (2 * random.uniform() - 1) / Math.sqrt(fanIn));
     if (site.kind === "embedding") {
       values.set(keys.a, new Float32Array(r * site.rows));
-      values.set(keys.b, normal(site.columns * r, 1));
+      values.set(keys.b, normal(1, [site.columns, r]).init(random));
       continue;
     }
     if (special) {
@@ -153,8 +149,9 @@ export async function initialise(
       values.set(keys.a, Float32Array.from(a.data));
       values.set(keys.b, Float32Array.from(b.data));
     } else {
-      values.set(keys.a, init === "gaussian" ? normal(r * site.inDim, 1 / r) : uniform(r * site.inDim, site.inDim));
-      values.set(keys.b, init === false ? uniform(site.outDim * r, r) : new Float32Array(site.outDim * r));
+      const [aShape, bShape] = [[r, site.inDim] as const, [site.outDim, r] as const];
+      values.set(keys.a, (init === "gaussian" ? normal(1 / r, aShape) : kaiming(aShape)).init(random));
+      values.set(keys.b, (init === false ? kaiming(bShape) : constant(0, bShape)).init(random));
     }
     if (keys.start) {
       values.set(keys.start.a, values.get(keys.a)!.slice());
@@ -166,7 +163,6 @@ export async function initialise(
       values.set(keys.magnitude, rowNorms(await changedWeight(base, { ...own, scaling }, values), site.outDim));
     }
   }
-  for (const [name, key] of replaced) values.set(key, await base.read(name));
   return values;
 }
 

@@ -131,6 +131,7 @@ export function bindPrompt(prompt: PromptMethod, shapeInFile: ShapeInFile | unde
   const common = {
     method,
     virtualTokens: shape[0],
+    startsAsIdentity: false,
     merge: { impossible: "virtual tokens change no weight; load the adapter beside its base instead" },
     savedBase: [],
   };

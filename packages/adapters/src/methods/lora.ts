@@ -2,13 +2,15 @@
  * LoRA: f(x) + (alpha / r) B A x (Hu et al. 2021, arXiv:2106.09685, eq. 3), with PEFT's options: rsLoRA (Kalajdzievski 2023, arXiv:2312.03732), DoRA (Liu et al. 2024,
  * arXiv:2402.09353, eq. 5), patterns, embeddings, modules_to_save, trained biases. Reads the LLM-Adapters fork's config too.
  */
-import { ConfigError, suggest } from "@graft/core/errors";
+import { ConfigError } from "@graft/core/errors";
 import type { Tensor } from "@graft/core/graph";
 import type { AdapterParameter, Hooks, LinearSite } from "@graft/core/nn";
 import { add, dropout, embedding, inverseRowNorm, matmul, mul, mulColumns, scale, transpose } from "@graft/core/ops";
 import { hashText } from "@graft/core/random";
 import type { z } from "zod";
+import { savedModules } from "../base-parameters.ts";
 import { type Base, type BoundMethod, defineMethod } from "../method.ts";
+import { olderBiasKeys, type Replaced, replacing, savedBaseOf, valueOf, wrappedBiases } from "../replaced.ts";
 import { checkFunction, type LoraConfig, loraConfig, type LoraSite, loraSites } from "./_lora-config.ts";
 import { checkInitialisation, findInitialisation, initialise } from "./_lora-init.ts";
 import { changedWeight, rowNorms, toPlainLora } from "./_lora-weight.ts";
@@ -25,58 +27,21 @@ export const lora = defineMethod<LoraConfig>({
     const isTaken = findInitialisation(config.init_lora_weights, where)?.isTakenFromBase ?? false;
     const sites = loraSites(config, base, { isTaken, origin, where });
     checkInitialisation(config, sites, where);
-    const saved = savedModules(config, base, where);
+    const saved = savedModules(config.modules_to_save ?? [], base, where);
     return bound(config, base, sites, saved, where);
   },
 });
-
-/** Parameters of modules_to_save, with their keys. A name is the end of a module's path, as in PEFT without a dot before it: "norm" is every norm of a llama. */
-function savedModules(config: LoraConfig, base: Base, where: string): Map<string, string> {
-  const saved = new Map<string, string>();
-  const modules = new Map(base.parameters.map((parameter) => [parameter, pathsAbove(parameter)]));
-  for (const name of config.modules_to_save ?? []) {
-    const found = base.parameters.filter((parameter) => modules.get(parameter)!.some((path) => path.endsWith(name)));
-    if (found.length === 0) {
-      const ends = new Set([...modules.values()].flat().map((path) => path.split(".").at(-1)!));
-      throw new ConfigError(
-        `${where}: modules_to_save names "${name}", which is no module with weights${suggest(name, ends)}`,
-      );
-    }
-    for (const parameter of found) saved.set(parameter, `base_model.model.${parameter}`);
-  }
-  return saved;
-}
-
-/** "a.b.weight": "a", "a.b". */
-function pathsAbove(parameter: string): string[] {
-  const words = parameter.split(".").slice(0, -1);
-  return words.map((_, i) => words.slice(0, i + 1).join("."));
-}
-
-/** Biases that are trained, with their keys: under LoRA a layer's own parameters are those of its base_layer. */
-function trainedBiases(config: LoraConfig, base: Base, targets: ReadonlySet<string>): Map<string, string> {
-  const biases = new Map<string, string>();
-  if (config.bias === "none") return biases;
-  for (const parameter of base.parameters) {
-    const module = parameter.split(".").slice(0, -1).join(".");
-    if (parameter !== `${module}.bias` || (config.bias === "lora_only" && !targets.has(module))) continue;
-    biases.set(parameter, `base_model.model.${module}.${targets.has(module) ? "base_layer." : ""}bias`);
-  }
-  return biases;
-}
 
 function bound(
   config: LoraConfig,
   base: Base,
   sites: readonly LoraSite[],
-  saved: ReadonlyMap<string, string>,
+  saved: Replaced,
   where: string,
 ): BoundMethod {
   const bySite = new Map(sites.map((s) => [s.site.name, s]));
-  const biases = trainedBiases(config, base, new Set(bySite.keys()));
-  // Before PEFT wrapped the layer, and in the fork, a bias kept its own name.
-  const aliases = new Map([...biases].map(([name, key]) => [key, `base_model.model.${name}`]));
-  const replaced = new Map([...biases, ...saved]);
+  const biases = wrappedBiases(config.bias, base, new Set(bySite.keys()));
+  const whole = replacing(new Map([...biases, ...saved]), base, where);
   const parameters: AdapterParameter[] = [
     ...sites.flatMap(({ site, r, keys }) => {
       const [aShape, bShape] =
@@ -103,44 +68,42 @@ function bound(
           : []),
       ];
     }),
-    ...[...replaced].map(([name, key]) => ({ key, shape: base.shapeOf(name)!, trainable: true })),
+    ...whole.parameters,
   ];
-  const savedBase = sites.flatMap(({ site }) =>
-    site.kind === "embedding" || site.isHead
-      ? [{ key: `base_model.model.${site.name}.base_layer.weight`, parameter: `${site.name}.weight` }]
-      : [],
-  );
   return {
     method: "lora",
+    startsAsIdentity: config.init_lora_weights !== false,
     parameters,
-    savedBase,
-    aliases,
-    initialise: (random) => initialise(config, base, sites, replaced, random, where),
+    savedBase: savedBaseOf(sites.map(({ site }) => site)),
+    aliases: olderBiasKeys(biases),
+    async initialise(random) {
+      const values = await initialise(config, base, sites, random, where);
+      await whole.initialise(values);
+      return values;
+    },
     ...(sites.some(({ keys }) => keys.start)
       ? {
           toPlain: (values) => toPlainLora(config, sites, values),
           missing: `; PEFT must save an adapter with init_lora_weights "${config.init_lora_weights}" with path_initial_model_for_weight_conversion`,
         }
       : {}),
-    hooks: ({ parameter, seed }) => loraHooks(config, bySite, replaced, parameter, seed),
-    merge: (values) => mergeLora(base, sites, replaced, values, where),
+    hooks: ({ parameter, seed }) => ({
+      parameter: whole.hook(parameter),
+      ...loraHooks(config, bySite, parameter, seed),
+    }),
+    merge: (values) => new Map([...mergeLora(base, sites, values, where), ...whole.merge(values)]),
   };
 }
 
 function loraHooks(
   config: LoraConfig,
   bySite: ReadonlyMap<string, LoraSite>,
-  replaced: ReadonlyMap<string, string>,
   parameter: (key: string) => Tensor,
   seed: Tensor | undefined,
 ): Hooks {
   const drop = (x: Tensor, name: string) =>
     seed ? dropout(x, seed, { p: config.lora_dropout, stream: hashText(name) }) : x;
   return {
-    parameter(name) {
-      const key = replaced.get(name);
-      return key === undefined ? undefined : parameter(key);
-    },
     linear(site, x, f, weight) {
       const own = bySite.get(site.name);
       if (!own) return f(x);
@@ -205,23 +168,17 @@ function doraOutput(site: LinearSite, d: DoraCall): Tensor {
 function mergeLora(
   base: Base,
   sites: readonly LoraSite[],
-  replaced: ReadonlyMap<string, string>,
   values: ReadonlyMap<string, Float32Array>,
   where: string,
 ): Map<string, () => Promise<Float32Array>> {
   const merged = new Map<string, () => Promise<Float32Array>>();
-  const read = (key: string): Float32Array => {
-    const found = values.get(key);
-    if (!found) throw new ConfigError(`${where}: ${key} is missing`);
-    return found;
-  };
   for (const own of sites) {
     const { site, keys } = own;
     merged.set(`${site.name}.weight`, async () => {
       const weight = await changedWeight(base, own, values);
       if (keys.magnitude && site.kind === "linear") {
         const norms = rowNorms(weight, site.outDim);
-        const magnitude = read(keys.magnitude);
+        const magnitude = valueOf(values, keys.magnitude, where);
         for (let i = 0; i < weight.length; i++) {
           const row = Math.floor(i / site.inDim);
           weight[i] = weight[i]! * (magnitude[row]! / norms[row]!);
@@ -230,6 +187,5 @@ function mergeLora(
       return Float32Array.from(weight);
     });
   }
-  for (const [name, key] of replaced) merged.set(name, async () => read(key));
   return merged;
 }

@@ -5,6 +5,11 @@ export class ShapeError extends Error {
   override name = "ShapeError";
 }
 
+/** An operation that cannot be done row by row with tensors of several adapters: such adapters run on all rows instead. */
+export class StackError extends Error {
+  override name = "StackError";
+}
+
 /** A model or adapter file that is damaged, incomplete or does not fit: names the file and the tensor. */
 export class CheckpointError extends Error {
   override name = "CheckpointError";

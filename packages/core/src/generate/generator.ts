@@ -1,6 +1,7 @@
 /** Generation and scoring over token ids: continuous batching on one paged cache, one adapter (or none) per call. */
 import { ConfigError, DataError } from "../errors/index.ts";
-import type { BaseModel } from "../models/index.ts";
+import type { Capabilities } from "@graft/kernels";
+import type { BaseModel, ModelSizes } from "../models/index.ts";
 import { type AdapterWeights, virtualIdsOf } from "../nn/index.ts";
 import { Random } from "../random/index.ts";
 import { BeamRun } from "./beam-run.ts";
@@ -15,7 +16,7 @@ import {
   processorsFor,
   sample,
 } from "./logits.ts";
-import { PagedForward, type Row } from "./paged-forward.ts";
+import { type CacheOptions, PagedForward, type Row } from "./paged-forward.ts";
 import { PageAllocator } from "./pages.ts";
 
 export interface IdsRequest extends GenerateOptions {
@@ -60,6 +61,24 @@ interface Running {
 /** Sequences that run at once where nobody says how many. */
 export const DEFAULT_MAX_SEQUENCES = 16;
 
+/** The cache that a generator makes for a model, with its defaults filled in. */
+export function cacheOptionsFor(
+  { kvHeads, headDim, layers, maxLength }: ModelSizes,
+  { limits }: Capabilities,
+  options: GeneratorOptions,
+): CacheOptions {
+  const pageSize = options.pageSize ?? 16;
+  const maxSequences = options.maxSequences ?? DEFAULT_MAX_SEQUENCES;
+  const layerBytes = 4 * kvHeads * headDim * pageSize;
+  const wanted = maxSequences * Math.ceil(maxLength / pageSize);
+  const fits = Math.min(
+    wanted,
+    Math.floor(limits.maxStorageBufferBindingSize / layerBytes),
+    Math.floor(2 ** 30 / (2 * layers * layerBytes)),
+  );
+  return { pages: options.pages ?? Math.max(1, fits), pageSize, maxSequences, maxRows: options.maxRows ?? 256 };
+}
+
 export class Generator {
   readonly model: BaseModel;
   #forward: PagedForward;
@@ -67,17 +86,9 @@ export class Generator {
 
   constructor(model: BaseModel, options: GeneratorOptions = {}) {
     this.model = model;
-    const pageSize = options.pageSize ?? 16;
-    const maxSequences = options.maxSequences ?? DEFAULT_MAX_SEQUENCES;
-    const { kvHeads, headDim, layers, maxLength } = model.config;
-    const pageBytes = 2 * 4 * layers * kvHeads * headDim * pageSize;
-    const perBinding = Math.floor(
-      model.device.capabilities.limits.maxStorageBufferBindingSize / (4 * kvHeads * headDim * pageSize),
-    );
-    const wanted = maxSequences * Math.ceil(maxLength / pageSize);
-    const pages = options.pages ?? Math.max(1, Math.min(wanted, perBinding, Math.floor(2 ** 30 / pageBytes)));
-    this.#pages = new PageAllocator(pages);
-    this.#forward = new PagedForward(model, { pages, pageSize, maxSequences, maxRows: options.maxRows ?? 256 });
+    const cache = cacheOptionsFor(model.config, model.device.capabilities, options);
+    this.#pages = new PageAllocator(cache.pages);
+    this.#forward = new PagedForward(model, cache);
   }
 
   get pagesInUse(): number {

@@ -200,6 +200,6 @@ export class PagedForward {
 const wantedOf = (rows: readonly Row[]) => rows.flatMap((row, i) => (row.isWanted ? [i] : []));
 
 /** The next power of two, so that few programs serve all sizes. */
-function bucket(count: number): number {
+export function bucket(count: number): number {
   return 2 ** Math.ceil(Math.log2(Math.max(1, count)));
 }

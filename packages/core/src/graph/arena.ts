@@ -1,22 +1,27 @@
 /** Device memory for everything that lives inside a step, shared by all programs of one owner: they never run at once. */
-import type { Device, DeviceBuffer } from "@graft/kernels";
+import type { DeviceBuffer } from "@graft/kernels";
 
-export interface Lease {
+export interface Lease<B> {
   /** In the order asked; undefined where 0 bytes were asked. */
-  readonly buffers: readonly (DeviceBuffer | undefined)[];
+  readonly buffers: readonly (B | undefined)[];
   release(): void;
 }
 
-interface Slot {
-  readonly buffer: DeviceBuffer;
+/** What an arena needs of a device: a plan may be tried where there is none. */
+export interface SlotSource<B> {
+  createBuffer(size: number, label: string): B;
+}
+
+interface Slot<B> {
+  readonly buffer: B;
   users: number;
 }
 
-export class Arena {
-  #device: Device;
-  #slots: Slot[] = [];
+export class Arena<B extends Pick<DeviceBuffer, "size" | "destroy"> = DeviceBuffer> {
+  #device: SlotSource<B>;
+  #slots: Slot<B>[] = [];
 
-  constructor(device: Device) {
+  constructor(device: SlotSource<B>) {
     this.#device = device;
   }
 
@@ -26,15 +31,15 @@ export class Arena {
   }
 
   /** A different buffer for each size; buffers may be shared with other leases, so contents do not outlive a run. */
-  lease(sizes: readonly number[]): Lease {
-    const taken = new Set<Slot>();
-    const buffers: (DeviceBuffer | undefined)[] = sizes.map(() => undefined);
+  lease(sizes: readonly number[]): Lease<B> {
+    const taken = new Set<Slot<B>>();
+    const buffers: (B | undefined)[] = sizes.map(() => undefined);
     const order = sizes.map((_, i) => i).toSorted((a, b) => sizes[b]! - sizes[a]! || a - b);
     for (const i of order) {
       const size = sizes[i]!;
       if (size === 0) continue;
       // Best fit among the slots this lease does not use yet.
-      let best: Slot | undefined;
+      let best: Slot<B> | undefined;
       for (const slot of this.#slots) {
         if (taken.has(slot) || slot.buffer.size < size) continue;
         if (!best || slot.buffer.size < best.buffer.size) best = slot;

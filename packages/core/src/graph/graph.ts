@@ -1,5 +1,5 @@
 /** The graph: a plain list of nodes in the order they will run. Shapes and dtypes are static; nothing here computes. */
-import { ShapeError } from "../errors/index.ts";
+import { ShapeError, StackError } from "../errors/index.ts";
 import type { Op, Attrs } from "./op.ts";
 
 /** f16 and bf16 are storage types of weights; arithmetic is f32. */
@@ -37,6 +37,7 @@ export class Graph {
   readonly nodes: Node[] = [];
   readonly values: { readonly tensor: Tensor; readonly origin: Origin }[] = [];
   #named = new Map<string, Tensor>();
+  #groupOf = new Map<number, Tensor>();
   #block: number | undefined;
 
   /** A tensor the caller writes before each run. Asking again for a name gives the same tensor; throws ShapeError if the spec differs. */
@@ -47,6 +48,21 @@ export class Graph {
   /** A tensor that outlives the step: a weight, an adapter's parameter, optimizer state, a cache. Resolved by name when the graph is bound. */
   param(name: string, shape: readonly number[], dtype: DType = "f32"): Tensor {
     return this.#external("param", name, { shape, dtype });
+  }
+
+  /**
+   * A param that holds one tensor of `shape` for each of several groups of rows: [groups, ...shape]. `group` [rows] i32 says which is a row's own; none of them where
+   * it is negative. Products with it and row vectors from it are taken row by row; everything else refuses it.
+   */
+  stack(name: string, groups: number, shape: readonly number[], group: Tensor): Tensor {
+    const tensor = this.param(name, [groups, ...shape]);
+    this.#groupOf.set(tensor.id, group);
+    return tensor;
+  }
+
+  /** The groups of rows that a stack is read by; undefined for an ordinary tensor. */
+  groupOf(tensor: Tensor): Tensor | undefined {
+    return this.#groupOf.get(tensor.id);
   }
 
   /** Data that belongs to the graph: a rotary table, ALiBi slopes. Uploaded once when the graph is bound. */
@@ -65,6 +81,8 @@ export class Graph {
   apply<A extends Attrs>(op: Op<A>, inputs: readonly Tensor[], attrs: A): Tensor[] {
     for (const t of inputs) {
       if (t.graph !== this) throw new ShapeError(`${op.name}: an input belongs to another graph`);
+      if (this.#groupOf.has(t.id) && !op.takesStacks)
+        throw new StackError(`${op.name} does not take a stack of tensors, one for each group of rows`);
     }
     const outputs: Tensor[] = [];
     const node: Node = { op: op as unknown as Op, inputs, outputs, attrs, block: this.#block };

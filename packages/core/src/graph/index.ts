@@ -1,4 +1,5 @@
 export * from "./arena.ts";
+export { type Footprint, footprintOf } from "./footprint.ts";
 export { grad } from "./grad.ts";
 export * from "./graph.ts";
 export { interpret } from "./interpret.ts";

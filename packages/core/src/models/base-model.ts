@@ -15,6 +15,7 @@ import {
   readJson,
   toFloat32,
 } from "../io/index.ts";
+import type { ParameterSpec } from "../nn/context.ts";
 import type { ModelDefinition, ModelSizes } from "./model.ts";
 import { modelFor } from "./registry.ts";
 import type { TraceModel } from "./trace.ts";
@@ -67,9 +68,7 @@ export function readModelConfig(folder: string): {
       : "is no model folder, it has no config.json";
     throw new CheckpointError(`${folder}: ${what}`);
   }
-  const json = readJson(path, z.looseObject({ model_type: z.string() }));
-  const definition = modelFor(json.model_type, path);
-  const config = definition.parseConfig(json, path);
+  const { json, definition, config } = readConfigFile(path);
   const generationPath = join(folder, "generation_config.json");
   const own = generationSchema.parse(json);
   const file: z.output<typeof generationSchema> = existsSync(generationPath)
@@ -95,6 +94,21 @@ export function openModelCheckpoint(folder: string, definition: ModelDefinition,
     const whole = definition.basePrefix + stored;
     return !belongs(stored) && belongs(whole) ? whole : stored;
   });
+}
+
+const configSchema = z.looseObject({
+  model_type: z.string(),
+  dtype: z.string().nullish(),
+  torch_dtype: z.string().nullish(),
+});
+
+/** A config.json alone: the architecture, its sizes, and the dtype that its weights have, by its own account. Throws ConfigError or UnknownName. */
+export function readConfigFile(path: string) {
+  const json = readJson(path, configSchema);
+  const definition = modelFor(json.model_type, path);
+  const named = { float16: "F16", bfloat16: "BF16" } as const;
+  const stored: FileDType = named[(json.dtype ?? json.torch_dtype) as keyof typeof named] ?? "F32";
+  return { json, definition, config: definition.parseConfig(json, path), stored };
 }
 
 /**
@@ -171,7 +185,8 @@ function upload(
 /** Elements of a tensor that are on the host at once. */
 const PIECE = 2 ** 20;
 
-function deviceDType(stored: FileDType, shape: readonly number[], wanted: WeightDType): DType {
+/** How the device stores a weight that a file stores as `stored`. */
+export function deviceDType(stored: FileDType, shape: readonly number[], wanted: WeightDType): DType {
   // Norm weights and biases are small and enter sums directly.
   if (shape.length < 2) return "f32";
   if (wanted !== "auto") return wanted;
@@ -214,6 +229,17 @@ export function writeWeight(model: BaseModel, name: string, values: Float32Array
   const bad = stored.findIndex((x) => !Number.isFinite(x));
   if (bad >= 0) throw new ConfigError(`${where}: value ${bad} is ${values[bad]}, which ${dtype} does not hold`);
   model.device.write(weight.buffer, packed);
+}
+
+/** Bytes that tensors take on a device, each in a buffer of its own. */
+export function storedBytes(
+  parameters: readonly ParameterSpec[],
+  dtypeOf: (name: string) => DType = () => "f32",
+): number {
+  return parameters.reduce(
+    (sum, { name, shape }) => sum + Math.ceil(bytesOf({ shape, dtype: dtypeOf(name) }) / 16) * 16,
+    0,
+  );
 }
 
 /** What a trace needs of a loaded base. */

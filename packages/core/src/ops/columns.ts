@@ -4,6 +4,7 @@ import { ShapeError } from "../errors/index.ts";
 import { sizeOf, type Spec, type Tensor } from "../graph/graph.ts";
 import { defineOp } from "../graph/op.ts";
 import { f32 } from "../graph/op-case.ts";
+import { groupedColumnwiseOp } from "./grouped.ts";
 import { mul } from "./mul.ts";
 
 export const columnwiseOp = defineOp<{ fn: "add" | "mul" }>({
@@ -47,14 +48,21 @@ export const sumRowsOp = defineOp<{ shape: readonly number[] }>({
   cases: [{ name: "matrix", inputs: [f32(9, 5)], attrs: { shape: [5] } }],
 });
 
-/** x + v in every row. x: [..., columns]; v: [columns]. */
+/** x + v in every row. x: [..., columns]; v: [columns], or a stack: each row has its own. */
 export function addColumns(x: Tensor, v: Tensor): Tensor {
-  return x.graph.apply(columnwiseOp, [x, v], { fn: "add" })[0]!;
+  return columnwiseOf("add", x, v);
 }
 
-/** x * v in every row. x: [..., columns]; v: [columns]. */
+/** x * v in every row. x: [..., columns]; v: [columns], or a stack: each row has its own. */
 export function mulColumns(x: Tensor, v: Tensor): Tensor {
-  return x.graph.apply(columnwiseOp, [x, v], { fn: "mul" })[0]!;
+  return columnwiseOf("mul", x, v);
+}
+
+function columnwiseOf(fn: "add" | "mul", x: Tensor, v: Tensor): Tensor {
+  const group = x.graph.groupOf(v);
+  return group
+    ? x.graph.apply(groupedColumnwiseOp, [x, v, group], { fn })[0]!
+    : x.graph.apply(columnwiseOp, [x, v], { fn })[0]!;
 }
 
 function sumOfRows(x: Tensor, like: Spec): Tensor {

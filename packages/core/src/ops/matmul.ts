@@ -7,10 +7,11 @@ import {
   type MatmulStatics,
   type WeightType,
 } from "@graft/kernels";
-import { ShapeError } from "../errors/index.ts";
+import { ShapeError, StackError } from "../errors/index.ts";
 import { sizeOf, type Spec, type Tensor } from "../graph/graph.ts";
 import { defineOp, type LowerCall, type Ref } from "../graph/op.ts";
 import { f32 } from "../graph/op-case.ts";
+import { groupedMatmulOp } from "./grouped.ts";
 import { reshape } from "./reshape.ts";
 
 export interface MatmulAttrs extends Record<string, unknown> {
@@ -170,8 +171,14 @@ function runMatmul(call: LowerCall<MatmulAttrs>, p: Product, residual?: Ref): vo
 
 /**
  * scale * a b. a: [..., k], or [k, m] with transA; b: [k, n], or [n, k] with transB; result [..., n] or [m, n].
- * Throws ShapeError if the inner sizes differ.
+ * A stack as b gives each row the product with its own matrix. Throws ShapeError if the inner sizes differ.
  */
 export function matmul(a: Tensor, b: Tensor, attrs: Partial<MatmulAttrs> = {}): Tensor {
+  const group = a.graph.groupOf(b);
+  if (group) {
+    const { transB = false, scale = 1, ...others } = attrs;
+    if (Object.values(others).some(Boolean)) throw new StackError("matmul: a stack takes transB and scale alone");
+    return a.graph.apply(groupedMatmulOp, [a, b, group], { transB, scale })[0]!;
+  }
   return a.graph.apply(matmulOp, [a, b], { transA: false, transB: false, scale: 1, ...attrs })[0]!;
 }

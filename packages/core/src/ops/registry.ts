@@ -7,8 +7,10 @@ import { columnwiseOp, sumRowsOp } from "./columns.ts";
 import { concatOp } from "./concat.ts";
 import { crossEntropyGradOp, crossEntropyOp, linearCrossEntropyOp } from "./cross-entropy.ts";
 import { dropoutOp } from "./dropout.ts";
+import { einsumOp } from "./einsum.ts";
 import { embeddingGradOp, embeddingOp } from "./embedding.ts";
 import { fillOp } from "./fill.ts";
+import { groupedColumnwiseOp, groupedMatmulOp } from "./grouped.ts";
 import { lstmCellGradOp, lstmCellOp } from "./lstm-cell.ts";
 import { matmulOp } from "./matmul.ts";
 import { inverseRowNormOp, transposeOp } from "./matrix.ts";
@@ -23,6 +25,7 @@ import { sampleOp } from "./sample.ts";
 import { windowOp } from "./slice.ts";
 import { selectRowsOp } from "./select-rows.ts";
 import { softmaxGradOp, softmaxOp } from "./softmax.ts";
+import { swapAxesOp } from "./swap-axes.ts";
 import { activationGradOp, unaryOp } from "./unary.ts";
 
 export const ops: readonly Op[] = [
@@ -41,10 +44,13 @@ export const ops: readonly Op[] = [
   crossEntropyGradOp,
   crossEntropyOp,
   dropoutOp,
+  einsumOp,
   embeddingGradOp,
   embeddingOp,
   fillOp,
   globalNormOp,
+  groupedColumnwiseOp,
+  groupedMatmulOp,
   inverseRowNormOp,
   linearCrossEntropyOp,
   lstmCellGradOp,
@@ -65,6 +71,7 @@ export const ops: readonly Op[] = [
   softmaxOp,
   spreadOp,
   sumRowsOp,
+  swapAxesOp,
   swigluGradOp,
   swigluOp,
   transposeOp,

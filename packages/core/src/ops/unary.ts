@@ -19,6 +19,9 @@ const gradients = {
   tanh: "tanh_grad",
   gelu: "gelu_grad",
   gelu_tanh: "gelu_tanh_grad",
+  sigmoid: "sigmoid_grad",
+  leaky_relu: "leaky_relu_grad",
+  quick_gelu: "quick_gelu_grad",
 } as const satisfies Record<string, BinaryName>;
 export type ActivationName = keyof typeof gradients;
 
@@ -56,7 +59,7 @@ export const activationGradOp = defineOp<{ fn: BinaryName }>({
   cases: Object.values(gradients).map((fn) => ({ name: fn, inputs: [f32(70), f32(70)], attrs: { fn } })),
 });
 
-/** silu, relu, tanh, gelu (erf) or gelu_tanh of every element. */
+/** f of every element: gelu is the exact one (erf), leaky_relu has slope 0.01 below 0, quick_gelu is x sigmoid(1.702 x). */
 export function activation(fn: ActivationName, x: Tensor): Tensor {
   return x.graph.apply(unaryOp, [x], { fn, scale: 1 })[0]!;
 }

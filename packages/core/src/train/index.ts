@@ -1,3 +1,4 @@
+export * from "./memory.ts";
 export * from "./optimizer.ts";
 export * from "./schedule.ts";
 export * from "./train-step.ts";

@@ -15,7 +15,7 @@ import {
 } from "../graph/index.ts";
 import { recompute } from "../graph/recompute.ts";
 import { type BaseModel, traceModelOf, traceSequences, type TraceModel } from "../models/index.ts";
-import { type Adapter, type AdapterWeights, adapterParameterName } from "../nn/index.ts";
+import { type Adapter, type AdapterParameter, type AdapterWeights, adapterParameterName } from "../nn/index.ts";
 import { accumulate, adamw, globalNorm } from "../ops/index.ts";
 import { adamwHyper, type AdamwOptions } from "./optimizer.ts";
 
@@ -73,7 +73,12 @@ export class TrainStep {
   }
 
   get #trainable() {
-    return this.#adapter.parameters.filter((p) => p.trainable);
+    return trainableOf(this.#adapter);
+  }
+
+  get #updatePlan(): Plan {
+    const { graph, outputs } = updateGraph(this.#adapter);
+    return plan(graph, outputs, this.#device.capabilities);
   }
 
   /**
@@ -109,7 +114,7 @@ export class TrainStep {
 
   /** One optimizer step from the gradients added up since the last one. `step` counts from 1. Returns the gradient norm before clipping. */
   async update(lr: number, step: number): Promise<number> {
-    this.#update ??= await this.#bind(this.#updatePlan(), "update");
+    this.#update ??= await this.#bind(this.#updatePlan, "update");
     const [norm] = await this.#update.run({
       maxNorm: Float32Array.of(this.#options.maxGradNorm),
       hyper: adamwHyper(lr, step, this.#options.optimizer),
@@ -166,20 +171,6 @@ export class TrainStep {
     return made;
   }
 
-  #updatePlan(): Plan {
-    const graph = new Graph();
-    const maxNorm = graph.input("maxNorm", [1]);
-    const hyper = graph.input("hyper", [ADAMW_HYPER.length]);
-    const parameters = this.#trainable;
-    const gradients = parameters.map(({ key, shape }) => graph.param(`grad/${key}`, shape));
-    const norm = globalNorm(maxNorm, gradients);
-    for (const [i, { key, shape }] of parameters.entries()) {
-      const [m, v] = [graph.param(`m/${key}`, shape), graph.param(`v/${key}`, shape)];
-      adamw({ p: graph.param(adapterParameterName("0", key), shape), m, v }, gradients[i]!, norm, hyper, 1);
-    }
-    return plan(graph, [norm], this.#device.capabilities);
-  }
-
   #bind(made: Plan, label: string): Promise<Program> {
     const resolve = (name: string): DeviceBuffer => {
       const [kind] = name.split("/", 1);
@@ -205,6 +196,31 @@ export function batchInputs({ ids, labels, positions, segments }: MicroBatch) {
   return { ids, labels, positions, segments };
 }
 
+function trainableOf(adapter: Adapter): readonly AdapterParameter[] {
+  return adapter.parameters.filter((p) => p.trainable);
+}
+
+/** Bytes of gradients and optimizer state. */
+export function trainingStateBytes(adapter: Adapter): number {
+  const bytes = trainableOf(adapter).map(({ shape }) => Math.ceil(sizeOf(shape) / 4) * 16);
+  return STATES.length * bytes.reduce((a, b) => a + b, 0);
+}
+
+/** The optimizer's step over all trainable parameters; its output is the norm of the gradient. */
+export function updateGraph(adapter: Adapter): { graph: Graph; outputs: Tensor[] } {
+  const graph = new Graph();
+  const maxNorm = graph.input("maxNorm", [1]);
+  const hyper = graph.input("hyper", [ADAMW_HYPER.length]);
+  const parameters = trainableOf(adapter);
+  const gradients = parameters.map(({ key, shape }) => graph.param(`grad/${key}`, shape));
+  const norm = globalNorm(maxNorm, gradients);
+  for (const [i, { key, shape }] of parameters.entries()) {
+    const [m, v] = [graph.param(`m/${key}`, shape), graph.param(`v/${key}`, shape)];
+    adamw({ p: graph.param(adapterParameterName("0", key), shape), m, v }, gradients[i]!, norm, hyper, 1);
+  }
+  return { graph, outputs: [norm] };
+}
+
 /** Forward, backward and accumulation of one micro-batch. */
 export function trainingGraph(
   model: TraceModel,
@@ -213,7 +229,7 @@ export function trainingGraph(
   gradientCheckpointing: boolean,
 ): { graph: Graph; outputs: Tensor[] } {
   const { graph, loss } = traceSequences(model, shape, { adapter, training: true });
-  const trainable = adapter.parameters.filter((p) => p.trainable);
+  const trainable = trainableOf(adapter);
   const tensors = trainable.map(({ key, shape: s }) => graph.param(adapterParameterName("0", key), s));
   const gradients = grad(loss, tensors);
   const keep = graph.input("keep", [1]);

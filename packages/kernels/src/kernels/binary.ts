@@ -49,6 +49,15 @@ export const binaryFunctions = {
     f: (a: number, b: number) => a * sigmoid(b) * (1 + b * (1 - sigmoid(b))),
   },
   relu_grad: { wgsl: "select(0.0, a, b > 0.0)", f: (a: number, b: number) => (b > 0 ? a : 0) },
+  leaky_relu_grad: { wgsl: "a * select(0.01, 1.0, b > 0.0)", f: (a: number, b: number) => (b > 0 ? a : 0.01 * a) },
+  sigmoid_grad: {
+    wgsl: "a * (1.0 / (1.0 + exp(-b))) * (1.0 - 1.0 / (1.0 + exp(-b)))",
+    f: (a: number, b: number) => a * sigmoid(b) * (1 - sigmoid(b)),
+  },
+  quick_gelu_grad: {
+    wgsl: "a * (1.0 / (1.0 + exp(-1.702 * b))) * (1.0 + 1.702 * b * (1.0 - 1.0 / (1.0 + exp(-1.702 * b))))",
+    f: (a: number, b: number) => a * sigmoid(1.702 * b) * (1 + 1.702 * b * (1 - sigmoid(1.702 * b))),
+  },
   tanh_grad: {
     wgsl: "a * (1.0 - tanh_safe(b) * tanh_safe(b))",
     f: (a: number, b: number) => a * (1 - Math.tanh(b) ** 2),

@@ -14,6 +14,10 @@ export const unaryFunctions = {
     wgsl: "0.5 * x * (1.0 + tanh_safe(0.79788456 * (x + 0.044715 * x * x * x)))",
     f: (x: number) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
   },
+  sigmoid: { wgsl: "1.0 / (1.0 + exp(-x))", f: (x: number) => 1 / (1 + Math.exp(-x)) },
+  leaky_relu: { wgsl: "max(x, 0.01 * x)", f: (x: number) => Math.max(x, 0.01 * x) },
+  /** x * sigmoid(1.702 x): Hendrycks & Gimpel's quick approximation of gelu. */
+  quick_gelu: { wgsl: "x / (1.0 + exp(-1.702 * x))", f: (x: number) => x / (1 + Math.exp(-1.702 * x)) },
   scale: { wgsl: "dims.scale * x", f: (x: number, scale: number) => scale * x },
 } as const;
 export type UnaryName = keyof typeof unaryFunctions;

@@ -1,0 +1,31 @@
+/** Fresh values of parameters. */
+import type { Random } from "@graft/core/random";
+
+/** A parameter's shape and how it begins. */
+export interface Start {
+  readonly shape: readonly number[];
+  readonly init: (random: Random) => Float32Array;
+}
+
+const sizeOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
+
+export function constant(value: number, shape: readonly number[]): Start {
+  return { shape, init: () => new Float32Array(sizeOf(shape)).fill(value) };
+}
+
+/** Normal with the given deviation, around `mean`. */
+export function normal(std: number, shape: readonly number[], mean = 0): Start {
+  return {
+    shape,
+    init: (random) => Float32Array.from({ length: sizeOf(shape) }, () => mean + std * random.normal()),
+  };
+}
+
+/** nn.Linear's default, Kaiming uniform with a = sqrt(5): U(-1 / sqrt(fan in), 1 / sqrt(fan in)), the fan in being shape[1]. */
+export function kaiming(shape: readonly [number, number]): Start {
+  return {
+    shape,
+    init: (random) =>
+      Float32Array.from({ length: sizeOf(shape) }, () => (2 * random.uniform() - 1) / Math.sqrt(shape[1])),
+  };
+}

@@ -1,0 +1,74 @@
+/** Rows with a matrix or a vector of their own out of a stack: batches in which rows have different adapters. Not differentiable: such batches are for inference. */
+import { groupedColumnwise, groupedMatmul as groupedMatmulKernel } from "@graft/kernels";
+import { ShapeError } from "../errors/index.ts";
+import { sizeOf, type Spec, type Tensor } from "../graph/graph.ts";
+import { defineOp } from "../graph/op.ts";
+import { f32, i32 } from "../graph/op-case.ts";
+
+interface GroupedMatmulAttrs extends Record<string, unknown> {
+  transB: boolean;
+  scale: number;
+}
+
+/** Inputs x [rows, k], w [groups, k, n] or [groups, n, k], group [rows] i32; output [rows, n]. */
+export const groupedMatmulOp = defineOp<GroupedMatmulAttrs>({
+  name: "grouped_matmul",
+  takesStacks: true,
+  infer([x, w, group], { transB }) {
+    const { rows, n, k } = matmulDims([x!, w!], transB);
+    if (w!.shape.length !== 3 || w!.shape[transB ? 2 : 1] !== k || `${group!.shape}` !== `${[rows]}`)
+      throw new ShapeError(`grouped_matmul: x is [${x!.shape}], w [${w!.shape}], groups of rows [${group!.shape}]`);
+    return [{ shape: x!.shape.with(-1, n), dtype: "f32" }];
+  },
+  interpret({ inputs: [x, w, group], outputs: [y], inputSpecs, attrs: { transB, scale } }) {
+    const dims = { ...matmulDims(inputSpecs, transB), scale };
+    groupedMatmulKernel.reference({ x: x!, w: w!, group: group!, y: y! }, dims, { transB, wide: false });
+  },
+  lower(call) {
+    const { transB, scale } = call.attrs;
+    const dims = { ...matmulDims(call.inputs, transB), scale };
+    const buffers = { x: call.in(0), w: call.in(1), group: call.in(2), y: call.out(0) };
+    call.run(groupedMatmulKernel, { transB, wide: transB && dims.k % 4 === 0 }, dims, buffers);
+  },
+  cases: [true, false].map((transB) => ({
+    name: transB ? "wT" : "w",
+    inputs: [f32(5, 8), transB ? f32(3, 6, 8) : f32(3, 8, 6), i32(5)],
+    attrs: { transB, scale: 0.5 },
+    fill: { 2: (i: number) => [2, -1, 0, 1, 2][i]! },
+  })),
+});
+
+function matmulDims([x, w]: readonly Spec[], transB: boolean) {
+  const k = x!.shape.at(-1)!;
+  return { rows: sizeOf(x!.shape) / k, n: w!.shape[transB ? 1 : 2]!, k, groups: w!.shape[0]! };
+}
+
+/** Inputs x [rows, columns], v [groups, columns], group [rows] i32. */
+export const groupedColumnwiseOp = defineOp<{ fn: "add" | "mul" }>({
+  name: "grouped_columnwise",
+  takesStacks: true,
+  infer([x, v, group]) {
+    const { rows, columns, groups } = columnDims([x!, v!]);
+    if (sizeOf(v!.shape) !== groups * columns || `${group!.shape}` !== `${[rows]}`)
+      throw new ShapeError(`grouped_columnwise: x is [${x!.shape}], v [${v!.shape}], groups of rows [${group!.shape}]`);
+    return [{ shape: x!.shape, dtype: "f32" }];
+  },
+  interpret({ inputs: [x, v, group], outputs: [y], inputSpecs, attrs }) {
+    groupedColumnwise.reference({ x: x!, v: v!, group: group!, y: y! }, columnDims(inputSpecs), attrs);
+  },
+  lower(call) {
+    const buffers = { x: call.in(0), v: call.in(1), group: call.in(2), y: call.out(0) };
+    call.run(groupedColumnwise, { fn: call.attrs.fn }, columnDims(call.inputs), buffers);
+  },
+  cases: (["add", "mul"] as const).map((fn) => ({
+    name: fn,
+    inputs: [f32(4, 5), f32(2, 5), i32(4)],
+    attrs: { fn },
+    fill: { 2: (i: number) => [1, -1, 0, 1][i]! },
+  })),
+});
+
+function columnDims([x, v]: readonly Spec[]) {
+  const columns = x!.shape.at(-1)!;
+  return { rows: sizeOf(x!.shape) / columns, columns, groups: v!.shape[0]! };
+}
