@@ -12,6 +12,8 @@ export interface AdapterParameter {
 export interface Adapter {
   readonly method: string;
   readonly parameters: readonly AdapterParameter[];
+  /** Adapters of one signature have the same parameters and do the same with them: they differ in values alone. */
+  readonly signature?: string;
   /** Rows that stand before every sequence, at positions 0, 1, ...; default 0. Whoever makes batches puts their ids there (virtualIdsOf). */
   readonly virtualTokens?: number;
   /** Hooks for one trace. `parameter` gives the graph's tensor of a key; `seed` [2] u32 is there in training and drives dropout. */

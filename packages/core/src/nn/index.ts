@@ -1,6 +1,8 @@
 export * from "./adapter.ts";
+export * from "./adapter-stack.ts";
 export * from "./adapter-weights.ts";
 export * from "./context.ts";
+export { type AdapterMix, mixedHooks } from "./mixed.ts";
 export * from "./rope-table.ts";
 export * from "./site.ts";
 export * from "./virtual-tokens.ts";
