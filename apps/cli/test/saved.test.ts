@@ -36,27 +36,30 @@ for (const name of [
   });
 }
 
-const pickles = [
-  ["lla-lora-llama-mha", "lla-lora-default", 8],
-  ["lla-bottleneck-llama-mha", "lla-adapterh-tanh-s1", 12],
-  ["lla-prefix-llama-mha", "lla-prefix", 1],
-] as const;
-for (const [name, id, count] of pickles) {
+for (const [method, kase, tensors] of [
+  ["bottleneck", "lla-adapterh-tanh-s1", 12],
+  ["lora", "lla-lora-default", 8],
+  ["prefix", "lla-prefix", 1],
+] as const) {
   test.skipIf(golden === undefined)(
-    `the LLM-Adapters fork's pickle ${name} reads, with the values of its case, and stays the same once it is safetensors`,
+    `the LLM-Adapters fork's ${method} pickle reads, with the values of its case, and is written again as safetensors`,
     async () => {
       const model = loadBaseModel(device, join(golden!, "base/llama-mha"));
       const base = baseOf(model);
-      const adapter = loadAdapter(join(golden!, "saved", name), base);
-      expect(adapter.bound.parameters.length).toBe(count);
-      const kase = openSafetensors(join(golden!, `adapters/llama-mha/${id}/tensors.safetensors`));
-      for (const [key, got] of adapter.values) expect(got).toEqual(toFloat32(kase.read(`init/${key}`), "F32", key));
-      kase.close();
-      const [first, second] = ["1", "2"].map((n) => join(mkdtempSync(join(tmpdir(), "saved-")), n));
+      const folder = join(golden!, `saved/lla-${method}-llama-mha`);
+      const adapter = loadAdapter(folder, base);
+      expect(adapter.bound.parameters.length).toBe(tensors);
+      const want = openSafetensors(join(golden!, `adapters/llama-mha/${kase}/tensors.safetensors`));
+      for (const [key, got] of adapter.values) expect(got).toEqual(toFloat32(want.read(`init/${key}`), "F32", key));
+      want.close();
+      const [first, second] = ["1", "2"].map((name) => join(mkdtempSync(join(tmpdir(), "saved-")), name));
       await saveAdapter(first!, adapter, base);
       await saveAdapter(second!, loadAdapter(first!, base), base);
       for (const file of ["adapter_model.safetensors", "adapter_config.json"])
         expect(readFileSync(join(second!, file)).equals(readFileSync(join(first!, file)))).toBe(true);
+      expect(readFileSync(join(first!, "adapter_config.json"))).toEqual(
+        readFileSync(join(folder, "adapter_config.json")),
+      );
       model.destroy();
     },
   );

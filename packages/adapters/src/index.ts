@@ -4,4 +4,4 @@ export * from "./merge.ts";
 export type { Base, BoundMethod, Method } from "./method.ts";
 export { lora, type LoraConfig } from "./methods/lora.ts";
 export { newConfig } from "./new-config.ts";
-export { type MethodName, methods } from "./registry.ts";
+export { type MethodName, methods, methodsByName } from "./registry.ts";

@@ -31,7 +31,7 @@ export interface Method<C = unknown> {
   readonly matches?: (config: C) => boolean;
   /** Config fields with PEFT's names and defaults. Unknown fields are kept. */
   readonly config: z.ZodType<C>;
-  /** What LLM-Adapters' finetune.py sets where its flags say nothing, where that is not the config's default. */
+  /** What LLM-Adapters' finetune.py sets where its flags say nothing, or what makes a config this method's among those of its peft_type; where that is not the config's default. */
   readonly trainingDefaults?: Readonly<Partial<C>>;
   /** Fields that PEFT writes and takes from the base (token_dim, num_layers, ...): a new config gets those it leaves open. */
   complete?(base: Base): Readonly<Record<string, unknown>>;
@@ -56,11 +56,13 @@ export interface BoundMethod extends Adapter {
    * The same function as an adapter that other programs read: config fields that change, values, and what they are bound to where the config alone does not say it. Undefined where that is the adapter as it is.
    * A checkpoint keeps what training needs; what is saved for use goes through this.
    */
-  readonly toPlain?: (values: ReadonlyMap<string, Float32Array>) => {
-    readonly config: object;
-    readonly values: Map<string, Float32Array>;
-    readonly bound?: BoundMethod;
-  };
+  readonly toPlain?: (values: ReadonlyMap<string, Float32Array>) =>
+    | {
+        readonly config: object;
+        readonly values: Map<string, Float32Array>;
+        readonly bound?: BoundMethod;
+      }
+    | undefined;
   /** What to do about a file that lacks one of the parameters: the end of the message. */
   readonly missing?: string;
   /** Other keys under which files of other versions keep a parameter. */

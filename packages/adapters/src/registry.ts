@@ -1,7 +1,9 @@
 /** Every adapter method. */
 import { ConfigError, suggest, UnknownName } from "@graft/core/errors";
 import { parseWith } from "@graft/core/io";
+import { adalora } from "./methods/adalora.ts";
 import { adapterp } from "./methods/adapterp.ts";
+import { boft } from "./methods/boft.ts";
 import { compacter } from "./methods/compacter.ts";
 import { heParallel } from "./methods/he-parallel.ts";
 import { houlsby } from "./methods/houlsby.ts";
@@ -10,6 +12,7 @@ import { lnTuning } from "./methods/ln-tuning.ts";
 import { loha } from "./methods/loha.ts";
 import { lokr } from "./methods/lokr.ts";
 import { lora } from "./methods/lora.ts";
+import { oft } from "./methods/oft.ts";
 import { pTuning } from "./methods/p-tuning.ts";
 import { parallel } from "./methods/parallel.ts";
 import { pfeiffer } from "./methods/pfeiffer.ts";
@@ -20,7 +23,9 @@ import { vera } from "./methods/vera.ts";
 import type { Method } from "./method.ts";
 
 export const methods = {
+  adalora,
   adapterp,
+  boft,
   compacter,
   "he-parallel": heParallel,
   houlsby,
@@ -29,6 +34,7 @@ export const methods = {
   loha,
   lokr,
   lora,
+  oft,
   "p-tuning": pTuning,
   parallel,
   pfeiffer,
@@ -39,12 +45,24 @@ export const methods = {
 };
 export type MethodName = keyof typeof methods;
 
+const all: readonly Method[] = Object.values(methods) as unknown as Method[];
+
+/**
+ * Methods by the names that a training command may call them: their own, or the peft_type that several share in small letters, as finetune.py's "bottleneck":
+ * then the settings alone say which of them it is.
+ */
+export const methodsByName: ReadonlyMap<string, Method> = new Map([
+  ...all
+    .filter((method) => method.matches)
+    .map(({ trainingDefaults: _its, matches: _own, ...any }) => [any.peftType.toLowerCase(), any] as const),
+  ...all.map((method) => [method.name, method] as const),
+]);
+
 /** A config's method and the config with its defaults: by `peft_type`, and by what else the config says where methods share one. Throws UnknownName or ConfigError. */
 export function methodFor(
   config: { readonly peft_type: string },
   where: string,
 ): { readonly method: Method; readonly config: unknown } {
-  const all: readonly Method[] = Object.values(methods) as unknown as Method[];
   const candidates = all.filter((m) => m.peftType === config.peft_type);
   if (candidates.length === 0) {
     const known = new Set(all.map((m) => m.peftType));

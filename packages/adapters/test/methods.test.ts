@@ -54,6 +54,34 @@ const variants: Readonly<Record<string, Readonly<Record<string, object>>>> = {
     "with projections that are not saved": { r: 6, save_projection: false, projection_prng_key: 11, d_initial: 1 },
     "from random vectors": { r: 4, init_weights: false },
   },
+  ADALORA: {
+    "with default targets": { init_r: 4, total_step: 10, lora_alpha: 64 },
+    "on all layers, with a head saved": {
+      init_r: 2,
+      total_step: 10,
+      target_modules: "all-linear",
+      modules_to_save: ["lm_head"],
+    },
+    "from random factors": { init_r: 2, total_step: 10, init_lora_weights: false },
+  },
+  OFT: {
+    "by block size": { oft_block_size: 8, target_modules: "all-linear" },
+    "by number of blocks, exact": { r: 5, oft_block_size: 0, use_cayley_neumann: false },
+    "with one rotation for all blocks": { oft_block_size: 4, block_share: true, num_cayley_neumann_terms: 3 },
+    constrained: { oft_block_size: 8, coft: true, eps: 2, target_modules: "all-linear" },
+    "from random rotations": { oft_block_size: 8, init_weights: false, modules_to_save: ["norm"] },
+  },
+  BOFT: {
+    "of one factor": { target_modules: "all-linear" },
+    "of three factors": { boft_block_size: 4, boft_n_butterfly_factor: 3, target_modules: ["q_proj", "down_proj"] },
+    "by number of blocks, with biases": {
+      boft_block_size: 0,
+      boft_block_num: 8,
+      boft_n_butterfly_factor: 4,
+      bias: "boft_only",
+    },
+    "from random rotations": { init_weights: false },
+  },
   LOKR: {
     "with whole factors": { target_modules: "all-linear", r: 8 },
     "with both factors decomposed": { target_modules: "all-linear", r: 2, decompose_both: true },
@@ -98,7 +126,7 @@ test("an unsaved projection is drawn again as torch draws it, a saved one is rea
 test("adapters that do not start as the base say so", () => {
   const starts = (peft_type: string, changes: object) =>
     bindAdapter({ peft_type, ...changes }, baseOf(models.plain), "test").startsAsIdentity;
-  for (const peft_type of ["LOHA", "LOKR", "VERA"]) {
+  for (const peft_type of ["BOFT", "LOHA", "LOKR", "OFT", "VERA"]) {
     expect(starts(peft_type, {})).toBe(true);
     expect(starts(peft_type, { init_weights: false })).toBe(false);
   }
@@ -126,6 +154,21 @@ const mistakes: readonly (readonly [string, object, string])[] = [
   ["LOHA", { rank_dropout: 0.1 }, "rank_dropout (dropout of whole rows, blocks or modules) is not supported"],
   ["LOHA", { init_weights: "abba" }, "init_weights: must be true or false"],
   ["LOHA", { r: 0 }, "r: r must be at least 1"],
+  ["ADALORA", {}, "total_step is not set; AdaLoRA needs the number of optimizer steps"],
+  ["ADALORA", { total_step: 10, tinit: 5, tfinal: 5 }, "tinit 5 and tfinal 5 leave no step of total_step 10"],
+  ["ADALORA", { total_step: 10, use_dora: true }, "use_dora (DoRA) is not supported"],
+  ["ADALORA", { total_step: 10, orth_reg_weight: 0 }, "orth_reg_weight: orth_reg_weight must be above 0"],
+  ["OFT", { r: 4 }, "r is 4 and oft_block_size 32; one of them must be 0"],
+  ["OFT", { bias: "all" }, 'bias "all" is not supported'],
+  ["OFT", { module_dropout: 0.1 }, "module_dropout (dropout of whole"],
+  ["BOFT", { boft_block_num: 4 }, "boft_block_size is 4 and boft_block_num 4; one of them must be 0"],
+  ["BOFT", { boft_block_size: 5 }, "model.layers.0.self_attn.q_proj has 32 inputs, no multiple of boft_block_size 5"],
+  [
+    "BOFT",
+    { boft_block_size: 8, boft_n_butterfly_factor: 4 },
+    "model.layers.0.self_attn.q_proj has 32 inputs: 4 butterfly factors need",
+  ],
+  ["BOFT", { boft_dropout: 0.1 }, "boft_dropout (dropout of whole"],
   ["VERA", { bias: "all" }, 'bias "all" is not supported'],
   ["LOKR", { use_effective_conv2d: true }, "use_effective_conv2d (a core tensor of convolutions) is not supported"],
   ["LOKR", { module_dropout: 0.5 }, "module_dropout (dropout of whole"],

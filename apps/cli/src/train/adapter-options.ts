@@ -1,9 +1,9 @@
 /** The flags of a training run that make the adapter's config. Each method takes those that it has a field for. */
-import { type AdapterConfig, methods, newConfig } from "@graft/adapters";
+import { type AdapterConfig, methodsByName, newConfig } from "@graft/adapters";
 import { z } from "zod";
 import { oneOf, toKebab } from "../command.ts";
 
-const names = Object.keys(methods) as (keyof typeof methods)[];
+const names = [...methodsByName.keys()];
 
 /** A text, or the truth value or number that it spells. */
 const spelled = (read: (text: string) => unknown) => z.coerce.string().transform(read).optional();
@@ -22,7 +22,9 @@ const settings = {
   initLoraWeights: truthOrText.describe(
     "how A and B start: true, false, gaussian, orthogonal, pissa, pissa_niter_[n], olora (default: true)",
   ),
-  bias: oneOf(["none", "all", "lora_only"]).optional().describe("biases of the base to train (default: none)"),
+  bias: oneOf(["none", "all", "lora_only", "adapter_only"])
+    .optional()
+    .describe("biases of the base to train (default: none)"),
   modulesToSave: z.array(z.string()).optional().describe("modules of the base to train whole"),
   bottleneckSize: z.int().min(1).optional().describe("width of a bottleneck adapter"),
   nonLinearity: z.string().optional().describe("activation inside a bottleneck adapter"),
@@ -30,6 +32,20 @@ const settings = {
   useParallelAdapter: z.boolean().optional().describe("bottleneck adapters beside their modules"),
   useAdapterp: z.boolean().optional().describe("bottleneck adapters after the MLP alone (Pfeiffer's)"),
   scaling: numberOrText.describe("factor of a bottleneck adapter, or learned"),
+  initWeights: z
+    .string()
+    .optional()
+    .describe("how a bottleneck adapter starts: mam_adapter (the base's function), bert, houlsby"),
+  reductionFactor: z
+    .number()
+    .positive()
+    .optional()
+    .describe("adapters around blocks: the model's width over the bottleneck's"),
+  mhAdapter: z.boolean().optional().describe("adapters around blocks: at attention"),
+  outputAdapter: z.boolean().optional().describe("adapters around blocks: at the MLP"),
+  dropout: z.number().min(0).lt(1).optional().describe("adapters around blocks: dropout"),
+  phmDim: z.int().min(1).optional().describe("compacter: terms of a Kronecker sum (default: 4)"),
+  phmRank: z.int().min(1).optional().describe("compacter: rank of each (default: 1)"),
   numVirtualTokens: z.int().min(1, "must be at least 1").optional().describe("virtual tokens (default: 30)"),
   prefixProjection: z.boolean().optional().describe("prefix-tuning: train the prefix through a perceptron"),
   encoderReparameterizationType: oneOf(["MLP", "LSTM"]).optional().describe("p-tuning: MLP or LSTM (default: MLP)"),
@@ -67,7 +83,7 @@ export function adapterConfigOf(
   const targets = o.targetModules ?? o.loraTargetModules;
   if (targets) values.target_modules = targets.length === 1 && targets[0] === "all-linear" ? "all-linear" : targets;
   if (o.promptTuningInit === "TEXT") values.tokenizer_name_or_path ??= tokenizer;
-  const { config, unused } = newConfig(methods[o.adapterName], values);
+  const { config, unused } = newConfig(methodsByName.get(o.adapterName)!, values);
   const ignored = given.filter((flag) => unused.includes(fieldOf(flag)));
   return { config, unused: ignored.map((flag) => `--${toKebab(flag)}`) };
 }

@@ -1,5 +1,5 @@
 /** A bottleneck: s up(act(down(x))), and an adapter that has one at each of its sites. */
-import { sizeOf, type Tensor } from "@graft/core/graph";
+import type { Tensor } from "@graft/core/graph";
 import type { BranchSite, LinearSite } from "@graft/core/nn";
 import {
   activation,
@@ -14,8 +14,9 @@ import {
   scale,
 } from "@graft/core/ops";
 import { hashText } from "@graft/core/random";
-import type { Base, BoundMethod } from "../method.ts";
-import { ones, type Start, type StartingParameter, zeros } from "./_start.ts";
+import type { BoundMethod } from "../method.ts";
+import type { Replacing } from "../replaced.ts";
+import { constant, type Start } from "../starts.ts";
 
 export interface Trace {
   /** The graph's tensor of a key. */
@@ -23,6 +24,14 @@ export interface Trace {
   /** There in training. */
   readonly seed: Tensor | undefined;
 }
+
+export interface StartingParameter extends Start {
+  readonly key: string;
+  readonly isTrainable?: boolean;
+}
+
+/** How a weight [out, in] starts. */
+export type WeightStart = (shape: readonly [number, number]) => Start;
 
 /** A linear map with parameters of its own. */
 export interface Projection {
@@ -35,13 +44,13 @@ export interface Projection {
 export function dense(
   key: string,
   { inDim, outDim }: { readonly inDim: number; readonly outDim: number },
-  { hasBias, start }: { readonly hasBias: boolean; readonly start: Start },
+  { hasBias, start }: { readonly hasBias: boolean; readonly start: WeightStart },
 ): Projection {
   const [weight, bias] = [`${key}.weight`, `${key}.bias`];
   return {
     parameters: [
-      { key: weight, shape: [outDim, inDim], trainable: true, start },
-      ...(hasBias ? [{ key: bias, shape: [outDim], trainable: true, start: zeros }] : []),
+      { key: weight, ...start([outDim, inDim]) },
+      ...(hasBias ? [{ key: bias, ...constant(0, [outDim]) }] : []),
     ],
     apply(x, { parameter }, factor = 1) {
       // Without a bias the factor costs nothing, and what is added to the result is part of the product (graph/fuse.ts).
@@ -85,7 +94,7 @@ export function bottleneck(
     seed && parts.dropout.of === of ? dropout(x, seed, { p: parts.dropout.p, stream: hashText(key) }) : x;
   return {
     parameters: [
-      ...(typeof scaling === "number" ? [] : [{ key: factor, shape, trainable: true, start: ones }]),
+      ...(typeof scaling === "number" ? [] : [{ key: factor, ...constant(1, shape) }]),
       ...down.parameters,
       ...up.parameters,
     ],
@@ -132,36 +141,32 @@ export interface BottleneckSite {
   readonly placement: Placement;
 }
 
-/** An adapter of bottlenecks. `replaced`: base parameters trained whole, with their keys. */
-export function boundBottlenecks(
-  base: Base,
-  adapter: {
-    readonly method: string;
-    readonly startsAsIdentity: boolean;
-    readonly sites: readonly BottleneckSite[];
-    readonly replaced: ReadonlyMap<string, string>;
-    readonly settledConfig: Readonly<Record<string, unknown>>;
-    readonly aliases?: ReadonlyMap<string, string>;
-  },
-): BoundMethod {
-  const { sites, replaced } = adapter;
+/** An adapter of bottlenecks; `whole`: parameters of the base that it trains whole. */
+export function boundBottlenecks(adapter: {
+  readonly method: string;
+  readonly startsAsIdentity: boolean;
+  readonly sites: readonly BottleneckSite[];
+  readonly whole: Replacing;
+  readonly settledConfig: Readonly<Record<string, unknown>>;
+  readonly aliases?: ReadonlyMap<string, string>;
+}): BoundMethod {
+  const { method, startsAsIdentity, sites, whole, settledConfig, aliases } = adapter;
   const bySite = new Map(sites.map((own) => [own.site.name, own]));
   const starting = new Map(sites.flatMap((own) => own.bottleneck.parameters.map((p) => [p.key, p])));
   return {
-    method: adapter.method,
-    startsAsIdentity: adapter.startsAsIdentity,
-    settledConfig: adapter.settledConfig,
+    method,
+    startsAsIdentity,
+    settledConfig,
     floatFields: ["scaling", "adapter_dropout", "dropout", "phm_init_range"],
     parameters: [
-      ...[...starting.values()].map(({ key, shape, trainable }) => ({ key, shape, trainable })),
-      ...[...replaced].map(([name, key]) => ({ key, shape: base.shapeOf(name)!, trainable: true })),
+      ...[...starting.values()].map(({ key, shape, isTrainable = true }) => ({ key, shape, trainable: isTrainable })),
+      ...whole.parameters,
     ],
     savedBase: [],
-    ...(adapter.aliases ? { aliases: adapter.aliases } : {}),
+    ...(aliases ? { aliases } : {}),
     async initialise(random) {
-      const values = new Map<string, Float32Array>();
-      for (const { key, shape, start } of starting.values()) values.set(key, start(sizeOf(shape), random));
-      for (const [name, key] of replaced) values.set(key, await base.read(name));
+      const values = new Map([...starting.values()].map(({ key, init }) => [key, init(random)]));
+      await whole.initialise(values);
       return values;
     },
     hooks(trace) {
@@ -171,10 +176,7 @@ export function boundBottlenecks(
         return own.placement({ x, f, change: (input) => own.bottleneck.change(input, trace), residual });
       };
       return {
-        parameter(name) {
-          const key = replaced.get(name);
-          return key === undefined ? undefined : trace.parameter(key);
-        },
+        parameter: whole.hook(trace.parameter),
         linear: (site, x, f) => wrap(site.name, x, f),
         branch: (site, x, f, residual) => wrap(site.name, x, f, residual),
       };

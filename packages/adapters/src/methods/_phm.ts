@@ -3,8 +3,8 @@ import { ConfigError } from "@graft/core/errors";
 import type { Tensor } from "@graft/core/graph";
 import { addColumns, matmul, mul, reshape, scale, swapAxes } from "@graft/core/ops";
 import { z } from "zod";
-import type { Projection, Trace } from "./_bottleneck.ts";
-import { normal, type Start, type StartingParameter, uniform, zeros } from "./_start.ts";
+import { constant, normal, type Start, uniform } from "../starts.ts";
+import type { Projection, StartingParameter, Trace } from "./_bottleneck.ts";
 
 /** Fields of a config with AdapterHub's names and, but for phm_init_range, defaults. */
 export const phmFields = {
@@ -51,23 +51,23 @@ export function phm(config: PhmConfig, site: PhmSite, where: string): Projection
   const ruleKey = config.shared_phm_rule ? `${site.sharedKey}.phm_rule` : `${site.key}.phm_rule`;
   const weightKey = config.shared_W_phm ? `${site.sharedKey}.W_${site.which}` : `${site.key}.W`;
   const bias = `${site.key}.b`;
-  const draw = { normal, uniform }[config.phm_c_init](config.phm_init_range);
+  const draw: StackStart = (shape) => ({ normal, uniform })[config.phm_c_init](config.phm_init_range, shape);
   const rule = stack(ruleKey, [n, n, n], config.factorized_phm_rule ? 1 : undefined, {
     isTrainable: config.learn_phm,
-    first: () => draw,
-    last: () => draw,
+    first: draw,
+    last: draw,
   });
   const glorot = glorotStart(config);
   const weight = stack(weightKey, [n, rows, columns], config.factorized_phm_W ? config.phm_rank : undefined, {
     isTrainable: true,
     first: glorot,
-    last: site.isZero ? () => zeros : glorot,
+    last: site.isZero ? (shape) => constant(0, shape) : glorot,
   });
   return {
     parameters: [
       ...rule.parameters,
       ...weight.parameters,
-      ...(config.phm_bias ? [{ key: bias, shape: [site.outDim], trainable: true, start: zeros }] : []),
+      ...(config.phm_bias ? [{ key: bias, ...constant(0, [site.outDim]) }] : []),
     ],
     apply(x, trace, factor = 1) {
       const sum = matmul(rule.value(trace), weight.value(trace), { transA: true }); // [n n, rows columns]
@@ -79,17 +79,17 @@ export function phm(config: PhmConfig, site: PhmSite, where: string): Projection
   };
 }
 
-function glorotStart({
-  hypercomplex_nonlinearity,
-  phm_init_range,
-}: PhmConfig): (rows: number, columns: number) => Start {
+/** How matrices [count, rows, columns] start. */
+type StackStart = (shape: readonly [number, number, number]) => Start;
+
+function glorotStart({ hypercomplex_nonlinearity, phm_init_range }: PhmConfig): StackStart {
   switch (hypercomplex_nonlinearity) {
     case "glorot-uniform":
-      return (rows, columns) => uniform(Math.sqrt(6 / (rows + columns)));
+      return (shape) => uniform(Math.sqrt(6 / (shape[1] + shape[2])), shape);
     case "glorot-normal":
-      return (rows, columns) => normal(Math.sqrt(2 / (rows + columns)));
+      return (shape) => normal(Math.sqrt(2 / (shape[1] + shape[2])), shape);
     case "normal":
-      return () => normal(phm_init_range);
+      return (shape) => normal(phm_init_range, shape);
   }
 }
 
@@ -104,25 +104,20 @@ function stack(
   key: string,
   [count, rows, columns]: readonly [number, number, number],
   rank: number | undefined,
-  how: {
-    readonly isTrainable: boolean;
-    readonly first: (rows: number, columns: number) => Start;
-    readonly last: (rows: number, columns: number) => Start;
-  },
+  how: { readonly isTrainable: boolean; readonly first: StackStart; readonly last: StackStart },
 ): Stack {
-  const trainable = how.isTrainable;
+  const { isTrainable } = how;
   if (rank === undefined) {
-    const start = how.last(rows, columns);
     return {
-      parameters: [{ key, shape: [count, rows, columns], trainable, start }],
+      parameters: [{ key, isTrainable, ...how.last([count, rows, columns]) }],
       value: ({ parameter }) => reshape(parameter(key), [count, rows * columns]),
     };
   }
   const [left, right] = [`${key}_left`, `${key}_right`];
   return {
     parameters: [
-      { key: left, shape: [count, rows, rank], trainable, start: how.first(rows, rank) },
-      { key: right, shape: [count, rank, columns], trainable, start: how.last(rank, columns) },
+      { key: left, isTrainable, ...how.first([count, rows, rank]) },
+      { key: right, isTrainable, ...how.last([count, rank, columns]) },
     ],
     value: ({ parameter }) => reshape(products(parameter(left), parameter(right)), [count, rows * columns]),
   };

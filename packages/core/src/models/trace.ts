@@ -4,21 +4,23 @@ import type { DType } from "../graph/graph.ts";
 import { Graph, type Tensor } from "../graph/graph.ts";
 import type { ModelDefinition, ModelSizes } from "./model.ts";
 import {
+  add,
   attention,
   cacheWrite,
   crossEntropy,
   embedding,
   linearCrossEntropy,
   matmulOp,
+  mul,
   pagedAttention,
   reshape,
   sample,
   scaledSumOf,
 } from "../ops/index.ts";
 import { type AttentionImplementation, ModelContext } from "../nn/context.ts";
-import { attach, type Adapter } from "../nn/adapter.ts";
-import { type AdapterMix, mixedHooks } from "../nn/mixed.ts";
 import { StackError } from "../errors/index.ts";
+import { attach, type Adapter, penaltyOf } from "../nn/adapter.ts";
+import { type AdapterMix, mixedHooks } from "../nn/mixed.ts";
 import type { Hooks, Site } from "../nn/site.ts";
 
 /** What a trace needs of a base: no buffers, so plans can be made without weights. */
@@ -37,13 +39,13 @@ export interface SequenceTrace {
   readonly logits: Tensor;
   /** -ln p(label) of each position, 0 where the label is negative, [batch * length]. */
   readonly tokenLosses: Tensor;
-  /** lossScale * sum of tokenLosses, [1]. */
+  /** lossScale * sum of tokenLosses, and penaltyScale * the adapter's penalty where it has one, [1]. */
   readonly loss: Tensor;
 }
 
 /**
  * Whole sequences. Inputs of the graph: ids, positions, labels [batch * length] i32 (labels already shifted: label of a position is the next token, negative
- * to ignore), segments [batch, length] i32 (0 is padding), lossScale [1], and seed [2] u32 where an adapter drops out.
+ * to ignore), segments [batch, length] i32 (0 is padding), lossScale [1], penaltyScale [1] where an adapter has a penalty, and seed [2] u32 where an adapter drops out.
  */
 export function traceSequences(
   model: TraceModel,
@@ -81,7 +83,10 @@ export function traceSequences(
   const hidden = model.definition.hidden(context, model.config, ids);
   const logits = model.definition.logits(context, model.config, hidden);
   const tokenLosses = lossOf(graph, logits, labels);
-  return { graph, context, hidden, logits, tokenLosses, loss: scaledSumOf(tokenLosses, lossScale) };
+  const ofTokens = scaledSumOf(tokenLosses, lossScale);
+  const penalty = options.adapter && penaltyOf(options.adapter, graph, "0");
+  const loss = penalty ? add(ofTokens, mul(penalty, graph.input("penaltyScale", [1]))) : ofTokens;
+  return { graph, context, hidden, logits, tokenLosses, loss };
 }
 
 /** Per-token loss; where the logits are one product with a frozen weight, without holding them. */

@@ -1,3 +1,4 @@
+export { activationNames } from "./activation-name.ts";
 export * from "./adapter.ts";
 export * from "./adapter-stack.ts";
 export * from "./adapter-weights.ts";
