@@ -6,6 +6,7 @@ import { adapterp } from "./methods/adapterp.ts";
 import { average } from "./methods/average.ts";
 import { boft } from "./methods/boft.ts";
 import { compacter } from "./methods/compacter.ts";
+import { fusedLora } from "./methods/fused-lora.ts";
 import { fusion } from "./methods/fusion.ts";
 import { heParallel } from "./methods/he-parallel.ts";
 import { houlsby } from "./methods/houlsby.ts";
@@ -31,6 +32,7 @@ export const methods = {
   average,
   boft,
   compacter,
+  "fused-lora": fusedLora,
   fusion,
   "he-parallel": heParallel,
   houlsby,

@@ -9,6 +9,7 @@ import { hashText } from "@graft/core/random";
 import type { z } from "zod";
 import { savedModules } from "../base-parameters.ts";
 import { type Base, type BoundMethod, defineMethod } from "../method.ts";
+import { isFused } from "./fused-lora.ts";
 import { olderBiasKeys, type Replaced, replacing, savedBaseOf, valueOf, wrappedBiases } from "../replaced.ts";
 import { checkFunction, type LoraConfig, loraConfig, type LoraSite, loraSites } from "./_lora-config.ts";
 import { checkInitialisation, findInitialisation, initialise } from "./_lora-init.ts";
@@ -20,6 +21,7 @@ export const lora = defineMethod<LoraConfig>({
   name: "lora",
   peftType: "LORA",
   config: loraConfig as z.ZodType<LoraConfig>,
+  matches: (config) => !isFused(config),
   trainingDefaults: { r: 8, lora_alpha: 16, lora_dropout: 0.05 },
   bind(config, base, where, origin) {
     checkFunction(config, base, where);

@@ -21,7 +21,7 @@ export { reshape } from "./reshape.ts";
 export { rope } from "./rope.ts";
 export { mulRows, scaledSumOf } from "./rows.ts";
 export { sample } from "./sample.ts";
-export { slice } from "./slice.ts";
+export { place, slice } from "./slice.ts";
 export { selectRows } from "./select-rows.ts";
 export { inverse, limitRowNorm, skew } from "./small-matrices.ts";
 export { softmax } from "./softmax.ts";
