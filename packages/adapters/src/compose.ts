@@ -1,7 +1,7 @@
 /** Adapters made of loaded ones. The parts' values are copied: a composition is an adapter of its own, to be trained, saved, served and merged like any other. */
 import type { AdapterConfig, LoadedAdapter } from "./adapter.ts";
 import { createAdapter } from "./adapter.ts";
-import { keyOfPart } from "./methods/_composition.ts";
+import { keyOfPart } from "./composition.ts";
 import type { Base } from "./method.ts";
 
 export interface ComposeOptions {

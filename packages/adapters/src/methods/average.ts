@@ -5,7 +5,7 @@ import { type Hooks, once } from "@graft/core/nn";
 import { add, scale } from "@graft/core/ops";
 import { z } from "zod";
 import { defineMethod } from "../method.ts";
-import { bindParts, composed, hooksOf, type Part, partsSchema } from "./_composition.ts";
+import { bindParts, composed, hooksOf, type Part, partsSchema } from "../composition.ts";
 
 const config = z.looseObject({
   adapters: partsSchema,

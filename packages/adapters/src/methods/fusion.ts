@@ -9,7 +9,7 @@ import { type AdapterTrace, type BranchSite, type Hooks, once } from "@graft/cor
 import { add, addColumns, concat, einsum, matmul, mul, reshape, scale, scaledSumOf, softmax } from "@graft/core/ops";
 import { z } from "zod";
 import { type Base, defineMethod } from "../method.ts";
-import { bindParts, composed, hooksOf, type Part, partsSchema } from "./_composition.ts";
+import { bindParts, composed, hooksOf, type Part, partsSchema } from "../composition.ts";
 
 const config = z.looseObject({
   adapters: partsSchema,

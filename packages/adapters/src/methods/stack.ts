@@ -5,7 +5,7 @@
 import type { Hooks } from "@graft/core/nn";
 import { z } from "zod";
 import { defineMethod } from "../method.ts";
-import { bindParts, composed, hooksOf, partsSchema } from "./_composition.ts";
+import { bindParts, composed, hooksOf, partsSchema } from "../composition.ts";
 
 const config = z.looseObject({ adapters: partsSchema });
 

@@ -177,7 +177,7 @@ export class PagedForward {
   }
 
   async destroy(): Promise<void> {
-    for (const key of [...this.#programs.keys()]) await this.#evict(key);
+    for (const key of this.#programs.keys()) await this.#evict(key);
     this.#mixer.destroy();
     for (const buffer of this.#cache.values()) buffer.destroy();
   }
@@ -200,7 +200,7 @@ export class PagedForward {
   }
 
   async #drop(used: object): Promise<void> {
-    for (const [key, { uses }] of [...this.#programs]) if (uses.includes(used)) await this.#evict(key);
+    for (const [key, { uses }] of this.#programs) if (uses.includes(used)) await this.#evict(key);
   }
 
   async #evict(key: string): Promise<void> {

@@ -1,7 +1,7 @@
 /** Rows with a matrix or a vector of their own out of a stack: batches in which rows have different adapters. Not differentiable: such batches are for inference. */
 import { groupedColumnwise, groupedMatmul as groupedMatmulKernel } from "@graft/kernels";
 import { ShapeError, StackError } from "../errors/index.ts";
-import { sizeOf, type Spec, type Tensor } from "../graph/graph.ts";
+import { sizeOf, type Spec } from "../graph/graph.ts";
 import { defineOp } from "../graph/op.ts";
 import { f32, i32 } from "../graph/op-case.ts";
 

@@ -4,7 +4,7 @@ import type { Tensor } from "@graft/core/graph";
 import type { AdapterTrace, AfterStep, Hooks } from "@graft/core/nn";
 import { add } from "@graft/core/ops";
 import { z } from "zod";
-import type { Base, BindOther, BoundMethod, ConfigOrigin, ShapeInFile } from "../method.ts";
+import type { Base, BindOther, BoundMethod, ConfigOrigin, ShapeInFile } from "./method.ts";
 
 /** Parts in their order: the first is the innermost. */
 export const partsSchema = z
