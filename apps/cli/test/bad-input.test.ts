@@ -322,7 +322,10 @@ describe("a wrong command line exits 2", () => {
       train(micro, "--prompt_template", "papr"),
       '--prompt-template: "papr" is unknown; did you mean paper? Available: a',
     ],
-    [train(micro, "--adapter_name", "loar"), '--adapter-name: "loar" is unknown; did you mean lora? Available: lora'],
+    [
+      train(micro, "--adapter_name", "prefix-tunning"),
+      '--adapter-name: "prefix-tunning" is unknown; did you mean prefix-tuning? Available: ',
+    ],
     [train(micro, "--lr_scheduler_type", "linaer"), '--lr-scheduler-type: "linaer" is unknown; did you mean linear?'],
     [train(micro, "--lora_r", "0"), "--lora-r: must be at least 1, not 0"],
     [train(micro, "--lora_dropout", "1.5"), "--lora-dropout: Too big: expected number to be <1, not 1.5"],
