@@ -121,7 +121,8 @@ export function loadAdapter(folder: string, base: Base): LoadedAdapter {
   }
 }
 
-function openAdapterFile(folder: string): TensorFile {
+/** The weights of an adapter folder. Throws CheckpointError if there are none. */
+export function openAdapterFile(folder: string): TensorFile {
   const path = weightsPath(folder);
   return path.endsWith(".bin") ? openTorchPickle(path) : openSafetensors(path);
 }
