@@ -23,8 +23,8 @@ import { z } from "zod";
 import type { Base, BoundMethod, ConfigOrigin, ShapeInFile } from "./method.ts";
 import { methodFor } from "./registry.ts";
 
-const configSchema = z.looseObject({ peft_type: z.string() });
-export type AdapterConfig = z.output<typeof configSchema>;
+export const adapterConfigSchema = z.looseObject({ peft_type: z.string() });
+export type AdapterConfig = z.output<typeof adapterConfigSchema>;
 
 export interface LoadedAdapter {
   /** adapter_config.json as it was read, unknown fields included. */
@@ -78,7 +78,7 @@ export function loadAdapter(folder: string, base: Base): LoadedAdapter {
   const configPath = join(folder, "adapter_config.json");
   if (!existsSync(configPath))
     throw new CheckpointError(`${folder}: is no adapter folder, it has no adapter_config.json`);
-  const config = readJson(configPath, configSchema);
+  const config = readJson(configPath, adapterConfigSchema);
   const file = openAdapterFile(folder);
   const { path } = file;
   try {

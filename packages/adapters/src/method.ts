@@ -32,7 +32,7 @@ export interface Method<C = unknown> {
   /** Config fields with PEFT's names and defaults. Unknown fields are kept. */
   readonly config: z.ZodType<C>;
   /** Config fields that say how large an adapter is ("r", "num_virtual_tokens"): what lists of adapters show. */
-  readonly sizeFields?: readonly string[];
+  readonly sizeFields?: readonly string[] | undefined;
   /** What LLM-Adapters' finetune.py sets where its flags say nothing, where that is not the config's default. */
   readonly trainingDefaults?: Readonly<Partial<C>>;
   /** Fields that PEFT writes and takes from the base (token_dim, num_layers, ...): a new config gets those it leaves open. */

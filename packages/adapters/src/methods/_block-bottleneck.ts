@@ -79,6 +79,7 @@ export function defineBlockBottleneck(kind: BlockBottleneck): Method<BlockConfig
   return defineMethod<BlockConfig>({
     name: kind.name,
     peftType: kind.peftType,
+    sizeFields: ["bottleneck_size", "reduction_factor"],
     config: z.preprocess(
       (json) => (typeof json === "object" ? { ...kind.defaults, ...json } : json),
       blockConfig,

@@ -76,6 +76,7 @@ export function defineLinearBottleneck(kind: LinearBottleneck): Method<Bottlenec
   return defineMethod<BottleneckConfig>({
     name: kind.name,
     peftType: "BOTTLENECK",
+    sizeFields: ["bottleneck_size"],
     config: bottleneckConfig as z.ZodType<BottleneckConfig>,
     matches: kind.matches,
     bind: (config, base, where, origin) => bind(kind, config, base, where, origin),
