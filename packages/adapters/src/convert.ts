@@ -74,6 +74,8 @@ export async function convertToLora(adapter: LoadedAdapter, base: Base, options:
     factors.push({ site, ...found });
     sites.push({ site: site.name, rank: found.a.rows, norm: size, ...errorOf(error, size) });
     onSite?.(i + 1, deltas.length);
+    // Others get their turn, Ctrl-C too: a site of a large model takes seconds.
+    await new Promise<void>((resume) => setImmediate(resume));
   }
   return {
     adapter: loraOfFactors(factors, base, adapter.config),

@@ -2,7 +2,7 @@
 import { ConfigError } from "@graft/core/errors";
 import type { ModuleSite } from "@graft/core/nn";
 import type { LoadedAdapter } from "./adapter.ts";
-import { type Matrix, matrix, multiply, transposed } from "./linear-algebra.ts";
+import { type Matrix, matrix, multiply, norm, transposed } from "./linear-algebra.ts";
 import { changesOf } from "./merge.ts";
 import type { Base, LowRankChange } from "./method.ts";
 import { valueOf } from "./replaced.ts";
@@ -50,6 +50,30 @@ export function deltasOf(adapter: LoadedAdapter, base: Base): WeightDelta[] {
       },
     };
   });
+}
+
+export interface DeltaNorm {
+  readonly parameter: string;
+  /** |delta|_F */
+  readonly norm: number;
+  /** |delta|_F / |weight|_F; undefined for a weight of zeros. */
+  readonly relative: number | undefined;
+}
+
+/** How large an adapter's change of each weight is. Throws ConfigError for a method that cannot be merged. */
+export async function deltaNorms(
+  adapter: LoadedAdapter,
+  base: Base,
+  onWeight?: (done: number, total: number) => void,
+): Promise<DeltaNorm[]> {
+  const deltas = deltasOf(adapter, base);
+  const norms: DeltaNorm[] = [];
+  for (const [i, { parameter, compute }] of deltas.entries()) {
+    const [size, whole] = [norm((await compute()).data), norm(await base.read(parameter))];
+    norms.push({ parameter, norm: size, relative: whole > 0 ? size / whole : undefined });
+    onWeight?.(i + 1, deltas.length);
+  }
+  return norms;
 }
 
 /** A and B in double precision. a: [r, in]; b: [out, r]. */

@@ -4,7 +4,7 @@ export { type AttachedAdapter, AdapterSet } from "./adapter-set.ts";
 export * from "./combine/combine.ts";
 export * from "./compare.ts";
 export * from "./convert.ts";
-export { deltasOf, type WeightDelta } from "./delta.ts";
+export { type DeltaNorm, deltaNorms, deltasOf, type WeightDelta } from "./delta.ts";
 export * from "./inspect.ts";
 export * from "./merge.ts";
 export type { Base, BoundMethod, Method } from "./method.ts";
