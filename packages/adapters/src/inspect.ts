@@ -42,8 +42,13 @@ export interface AdapterDetails extends AdapterSummary {
 
 /** Fields of every PEFT config that say where it comes from and not what it does. */
 const general = new Set([
-  ...["peft_type", "task_type", "base_model_name_or_path", "inference_mode"],
-  ...["auto_mapping", "peft_version", "revision"],
+  "auto_mapping",
+  "base_model_name_or_path",
+  "inference_mode",
+  "peft_type",
+  "peft_version",
+  "revision",
+  "task_type",
 ]);
 
 /** Folders with an adapter_config.json at or below `root`, in order; hidden ones and node_modules are passed over. Throws CheckpointError if there is no such folder. */
