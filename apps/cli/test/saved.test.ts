@@ -16,7 +16,13 @@ afterAll(() => device.close());
 
 const golden = shared("golden");
 
-for (const name of ["peft-lora-llama-gqa", "peft-dora-llama-gqa", "peft-ia3-llama-gqa", "peft-vera-llama-gqa"]) {
+for (const name of [
+  "peft-lora-llama-gqa",
+  "peft-dora-llama-gqa",
+  "peft-ia3-llama-gqa",
+  "peft-vera-llama-gqa",
+  "peft-prefix-llama-gqa",
+]) {
   test.skipIf(golden === undefined)(`${name}: read and written again it has PEFT's own bytes`, async () => {
     const model = loadBaseModel(device, join(golden!, "base/llama-gqa"));
     const base = baseOf(model);
@@ -30,18 +36,31 @@ for (const name of ["peft-lora-llama-gqa", "peft-dora-llama-gqa", "peft-ia3-llam
   });
 }
 
-const pickles = [
-  ["lla-lora-llama-mha", "lla-lora-default", 8],
-  ["lla-bottleneck-llama-mha", "lla-adapterh-tanh-s1", 12],
-] as const;
-for (const [name, id, count] of pickles) {
-  test.skipIf(golden === undefined)(`the LLM-Adapters fork's pickle ${name} reads, with the values of its case`, () => {
-    const model = loadBaseModel(device, join(golden!, "base/llama-mha"));
-    const { values, bound } = loadAdapter(join(golden!, "saved", name), baseOf(model));
-    expect(bound.parameters.length).toBe(count);
-    const kase = openSafetensors(join(golden!, `adapters/llama-mha/${id}/tensors.safetensors`));
-    for (const [key, got] of values) expect(got).toEqual(toFloat32(kase.read(`init/${key}`), "F32", key));
-    kase.close();
-    model.destroy();
-  });
+for (const [method, kase, tensors] of [
+  ["bottleneck", "lla-adapterh-tanh-s1", 12],
+  ["lora", "lla-lora-default", 8],
+  ["prefix", "lla-prefix", 1],
+] as const) {
+  test.skipIf(golden === undefined)(
+    `the LLM-Adapters fork's ${method} pickle reads, with the values of its case, and is written again as safetensors`,
+    async () => {
+      const model = loadBaseModel(device, join(golden!, "base/llama-mha"));
+      const base = baseOf(model);
+      const folder = join(golden!, `saved/lla-${method}-llama-mha`);
+      const adapter = loadAdapter(folder, base);
+      expect(adapter.bound.parameters.length).toBe(tensors);
+      const want = openSafetensors(join(golden!, `adapters/llama-mha/${kase}/tensors.safetensors`));
+      for (const [key, got] of adapter.values) expect(got).toEqual(toFloat32(want.read(`init/${key}`), "F32", key));
+      want.close();
+      const [first, second] = ["1", "2"].map((name) => join(mkdtempSync(join(tmpdir(), "saved-")), name));
+      await saveAdapter(first!, adapter, base);
+      await saveAdapter(second!, loadAdapter(first!, base), base);
+      for (const file of ["adapter_model.safetensors", "adapter_config.json"])
+        expect(readFileSync(join(second!, file)).equals(readFileSync(join(first!, file)))).toBe(true);
+      expect(readFileSync(join(first!, "adapter_config.json"))).toEqual(
+        readFileSync(join(folder, "adapter_config.json")),
+      );
+      model.destroy();
+    },
+  );
 }

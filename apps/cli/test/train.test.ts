@@ -9,6 +9,7 @@ import { type Device, openDevice } from "@graft/kernels";
 import { existsSync, mkdtempSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { adapterConfigOf } from "../src/train/adapter-options.ts";
 import { trainRun, type TrainRunOptions } from "../src/train/run.ts";
 
 const models = resolve(import.meta.dir, "../../../models");
@@ -125,6 +126,36 @@ async function logits({ bound, values }: LoadedAdapter): Promise<Float32Array> {
     weights.destroy();
   }
 }
+
+test.each([
+  ["bottleneck", { useParallelAdapter: true, bottleneckSize: 4, adapterDropout: 0.1 }, ["BOTTLENECK", "parallel"]],
+  ["series", { scaling: 4 }, ["BOTTLENECK", "series"]],
+  ["adapterp", { initWeights: "bert" }, ["BOTTLENECK", "adapterp"]],
+  ["houlsby", { reductionFactor: 8, dropout: 0.1 }, ["HOULSBY", "houlsby"]],
+  ["compacter", { reductionFactor: 8, phmDim: 2, targetModules: ["q_proj"] }, ["COMPACTER", "compacter"]],
+] as const)(
+  "--adapter-name %s trains that method; stopped and resumed it gives the same bytes",
+  async (name, flags, [type, method]) => {
+    const given = { adapterName: name, ...flags } as Parameters<typeof adapterConfigOf>[0];
+    const { config, unused } = adapterConfigOf(given, micro);
+    expect(config.peft_type).toBe(type);
+    expect(unused).toEqual("targetModules" in flags ? ["--target-modules"] : []);
+    const own = (folder: string, changes: Partial<TrainRunOptions> = {}) =>
+      options(`${name}-${folder}`, { adapterConfig: config, maxSteps: 4, valSetSize: 0, ...changes });
+    const straight = await run(own("straight"));
+    expect(straight.adapter.bound.method).toBe(method);
+    await run(own("parts"), 2);
+    await run(own("parts", { resumeFromCheckpoint: "true" }));
+    expect(bytes(`${name}-parts`).equals(bytes(`${name}-straight`))).toBe(true);
+  },
+);
+
+test("flags that make a method another one of its peft_type are refused", () => {
+  const given = { adapterName: "series", useParallelAdapter: true } as Parameters<typeof adapterConfigOf>[0];
+  expect(() => adapterConfigOf(given, micro)).toThrow(
+    "with use_parallel_adapter true it is not series but another BOTTLENECK method",
+  );
+});
 
 test("only so many checkpoints are kept, and none is half-written", async () => {
   await run(options("kept"));

@@ -39,6 +39,10 @@ for (const path of [
   "base/gpt_neox",
   "adapters/llama-gqa/peft-lora-default",
   "adapters/llama-gqa/peft-dora",
+  "adapters/llama-gqa/peft-prefix-projection",
+  "adapters/llama-gqa/peft-prompt-tuning",
+  "adapters/llama-gqa/peft-ptuning-lstm",
+  "adapters/bloom/lla-prefix",
   "scheduler",
   "logits_processors",
 ]) {
@@ -78,6 +82,10 @@ test.skipIf(kit === undefined)(
     expect(await failures(kit!, wanted)).toEqual([]);
   },
 );
+
+test.skipIf(kit === undefined)("every case of the kit with virtual tokens equals the reference", async () => {
+  expect(await failures(kit!, /-(prefix|prompt-tuning|ptuning)/)).toEqual([]);
+});
 
 test("a wrong weight is found, and named", async () => {
   const folder = mkdtempSync(join(tmpdir(), "verify-"));

@@ -51,7 +51,21 @@ export function bindAdapter(
   shapeInFile?: ShapeInFile,
 ): BoundMethod {
   const found = methodFor(config, where);
-  return found.method.bind(found.config, base, where, origin, shapeInFile);
+  const bound = found.method.bind(found.config, base, where, origin, shapeInFile, bindAdapter);
+  return { ...bound, signature: signatureOf(config, bound) };
+}
+
+/** Fields of a config that say where an adapter comes from, not what it does. */
+const PROVENANCE = new Set(["base_model_name_or_path", "inference_mode", "peft_version", "revision", "task_type"]);
+
+/** The same for adapters of one base that differ in values alone. */
+function signatureOf(config: AdapterConfig, { parameters }: BoundMethod): string {
+  const fields = Object.entries(config)
+    .filter(([field]) => !PROVENANCE.has(field))
+    .toSorted(([a], [b]) => (a < b ? -1 : 1));
+  return createHash("sha256")
+    .update(JSON.stringify([fields, parameters]))
+    .digest("hex");
 }
 
 /** A fresh adapter with seeded initial values. Its config gets what the method adds to it (`Method.complete`). */

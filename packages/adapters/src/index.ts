@@ -1,4 +1,5 @@
 export * from "./adapter.ts";
+export * from "./compose.ts";
 export { baseOf, makeBase, openBaseFolder } from "./base.ts";
 export { type AttachedAdapter, AdapterSet } from "./adapter-set.ts";
 export * from "./combine/combine.ts";
@@ -11,4 +12,4 @@ export type { Base, BoundMethod, Method } from "./method.ts";
 export { lora, type LoraConfig } from "./methods/lora.ts";
 export { newConfig } from "./new-config.ts";
 export { openAdapter } from "./open-adapter.ts";
-export { type MethodName, methods } from "./registry.ts";
+export { type MethodName, methods, methodsByName } from "./registry.ts";

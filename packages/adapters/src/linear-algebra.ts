@@ -73,6 +73,30 @@ export function multiplyTransposed(a: Matrix, b: Matrix): Matrix {
   return out;
 }
 
+export function identity(size: number): Matrix {
+  const out = matrix(size, size);
+  for (let i = 0; i < size; i++) out.data[i * size + i] = 1;
+  return out;
+}
+
+/** a^-1 by Gauss and Jordan's elimination without pivoting: for a whose symmetric part is positive definite. */
+export function inverseOf(a: Matrix): Matrix {
+  const n = a.rows;
+  const out = matrix(n, n, a.data);
+  const { data } = out;
+  for (let k = 0; k < n; k++) {
+    const pivot = 1 / data[k * n + k]!;
+    for (let j = 0; j < n; j++) data[k * n + j] = j === k ? pivot : data[k * n + j]! * pivot;
+    for (let i = 0; i < n; i++) {
+      if (i === k) continue;
+      const factor = data[i * n + k]!;
+      data[i * n + k] = 0;
+      addScaled(data, i * n, -factor, data, k * n, n);
+    }
+  }
+  return out;
+}
+
 /** a + scale b, of one shape. */
 export function added(a: Matrix, b: Matrix, scale = 1): Matrix {
   return { ...a, data: a.data.map((x, at) => x + scale * b.data[at]!) };

@@ -119,7 +119,7 @@ export function bindLinear<C extends LinearConfig>(method: LinearMethod<C>, conf
   );
   const derived = shared.filter(({ isDerived }) => isDerived);
   const parameters = [
-    ...starts.map(({ key, shape }) => ({ key, shape, trainable: true })),
+    ...starts.map(({ key, shape }) => ({ key, shape, trainable: !shape.includes(0) })),
     ...shared.map(({ key, shape }) => ({ key, shape, trainable: false })),
     ...whole.parameters,
   ];

@@ -33,12 +33,19 @@ export interface Method<C = unknown> {
   readonly config: z.ZodType<C>;
   /** Config fields that say how large an adapter is ("r", "num_virtual_tokens"): what lists of adapters show. */
   readonly sizeFields?: readonly string[] | undefined;
-  /** What LLM-Adapters' finetune.py sets where its flags say nothing, where that is not the config's default. */
+  /** What LLM-Adapters' finetune.py sets where its flags say nothing, or what makes a config this method's among those of its peft_type; where that is not the config's default. */
   readonly trainingDefaults?: Readonly<Partial<C>>;
   /** Fields that PEFT writes and takes from the base (token_dim, num_layers, ...): a new config gets those it leaves open. */
   complete?(base: Base): Readonly<Record<string, unknown>>;
-  /** Binds a config to a base. `shapeInFile` is there when a file is read. Throws UnknownName or ConfigError, beginning with `where`. */
-  bind(config: C, base: Base, where: string, origin: ConfigOrigin, shapeInFile?: ShapeInFile): BoundMethod;
+  /** Binds a config to a base. `shapeInFile` is there when a file is read; `bindOther` is for what is made of other adapters. Throws UnknownName or ConfigError, beginning with `where`. */
+  bind(
+    config: C,
+    base: Base,
+    where: string,
+    origin: ConfigOrigin,
+    shapeInFile: ShapeInFile | undefined,
+    bindOther: BindOther,
+  ): BoundMethod;
 }
 
 /** The change of one module's weight: scaling B A. */
@@ -56,6 +63,15 @@ export interface LowRank {
   readonly rank: number;
   readonly changes: readonly LowRankChange[];
 }
+
+/** Binds the config of any method. */
+export type BindOther = (
+  config: { readonly peft_type: string },
+  base: Base,
+  where: string,
+  origin: ConfigOrigin,
+  shapeInFile: ShapeInFile | undefined,
+) => BoundMethod;
 
 export interface BoundMethod extends Adapter {
   /** A fresh adapter leaves the base's function as it is. */
@@ -76,11 +92,13 @@ export interface BoundMethod extends Adapter {
    * The same function as an adapter that other programs read: config fields that change, values, and what they are bound to where the config alone does not say it. Undefined where that is the adapter as it is.
    * A checkpoint keeps what training needs; what is saved for use goes through this.
    */
-  readonly toPlain?: (values: ReadonlyMap<string, Float32Array>) => {
-    readonly config: object;
-    readonly values: Map<string, Float32Array>;
-    readonly bound?: BoundMethod;
-  };
+  readonly toPlain?: (values: ReadonlyMap<string, Float32Array>) =>
+    | {
+        readonly config: object;
+        readonly values: Map<string, Float32Array>;
+        readonly bound?: BoundMethod;
+      }
+    | undefined;
   /** What to do about a file that lacks one of the parameters: the end of the message. */
   readonly missing?: string;
   /** Other keys under which files of other versions keep a parameter. */

@@ -1,4 +1,5 @@
 /** The config of a new adapter from settings that may be meant for several methods, as the flags of a training command are. */
+import { ConfigError } from "@graft/core/errors";
 import { parseWith } from "@graft/core/io";
 import { z } from "zod";
 import type { AdapterConfig } from "./adapter.ts";
@@ -6,10 +7,10 @@ import type { Method } from "./method.ts";
 
 /**
  * A config with the settings, named as PEFT names the fields, that `method` has a field for; then its trainingDefaults, then its schema's defaults: what is stored is
- * what is used. `unused` names the other settings. Undefined ones are not there. Throws ConfigError.
+ * what is used. `unused` names the other settings. Undefined ones are not there. Throws ConfigError, also where the settings make it another method's.
  */
 export function newConfig(
-  method: Pick<Method, "peftType" | "config" | "trainingDefaults">,
+  method: Pick<Method, "name" | "peftType" | "config" | "trainingDefaults" | "matches">,
   settings: Readonly<Record<string, unknown>>,
 ): { readonly config: AdapterConfig; readonly unused: readonly string[] } {
   if (!(method.config instanceof z.ZodObject)) throw new Error(`${method.peftType}: its config is no zod object`);
@@ -17,11 +18,13 @@ export function newConfig(
   const given = Object.entries(settings).filter(([, value]) => value !== undefined);
   const own = given.filter(([name]) => name in fields);
   const values = { ...method.trainingDefaults, ...Object.fromEntries(own) };
-  const config = {
-    peft_type: method.peftType,
-    task_type: "CAUSAL_LM",
-    inference_mode: true,
-    ...parseWith(method.config, values, "adapter config"),
-  };
+  const parsed = parseWith(method.config, values, "adapter config");
+  if (method.matches && !method.matches(parsed)) {
+    const names = own.map(([name, value]) => `${name} ${JSON.stringify(value)}`).join(", ");
+    throw new ConfigError(
+      `adapter config: with ${names} it is not ${method.name} but another ${method.peftType} method`,
+    );
+  }
+  const config = { peft_type: method.peftType, task_type: "CAUSAL_LM", inference_mode: true, ...parsed };
   return { config, unused: given.map(([name]) => name).filter((name) => !(name in fields)) };
 }

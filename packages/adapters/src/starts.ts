@@ -21,11 +21,26 @@ export function normal(std: number, shape: readonly number[], mean = 0): Start {
   };
 }
 
-/** nn.Linear's default, Kaiming uniform with a = sqrt(5): U(-1 / sqrt(fan in), 1 / sqrt(fan in)), the fan in being shape[1]. */
-export function kaiming(shape: readonly [number, number]): Start {
+/** Normal, drawn again where it is over two deviations away. */
+export function truncatedNormal(std: number, shape: readonly number[]): Start {
+  const draw = (random: Random): number => {
+    for (;;) {
+      const x = random.normal();
+      if (Math.abs(x) <= 2) return std * x;
+    }
+  };
+  return { shape, init: (random) => Float32Array.from({ length: sizeOf(shape) }, () => draw(random)) };
+}
+
+/** Uniform in [-bound, bound). */
+export function uniform(bound: number, shape: readonly number[]): Start {
   return {
     shape,
-    init: (random) =>
-      Float32Array.from({ length: sizeOf(shape) }, () => (2 * random.uniform() - 1) / Math.sqrt(shape[1])),
+    init: (random) => Float32Array.from({ length: sizeOf(shape) }, () => bound * (2 * random.uniform() - 1)),
   };
+}
+
+/** nn.Linear's default, Kaiming uniform with a = sqrt(5): U(-1 / sqrt(fan in), 1 / sqrt(fan in)), the fan in being shape[1]. */
+export function kaiming(shape: readonly [number, number]): Start {
+  return uniform(1 / Math.sqrt(shape[1]), shape);
 }

@@ -100,6 +100,14 @@ export function refuse(config: object, reasons: Readonly<Record<string, string>>
   }
 }
 
+/** Throws ConfigError for biases that a method trains and PEFT's files of it do not hold. */
+export function refuseBias(method: string, bias: string, where: string): void {
+  if (bias !== "none")
+    throw new ConfigError(
+      `${where}: bias "${bias}" is not supported: PEFT's files do not hold the biases that ${method} trains`,
+    );
+}
+
 /** Throws ConfigError where a new adapter would train with a dropout that is not there. A file is only read: dropout is no part of its function. */
 export function refuseDropout(
   config: object,

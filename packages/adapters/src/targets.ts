@@ -1,6 +1,5 @@
 /** Which sites an adapter's config selects, by PEFT's rules. */
 import { ConfigError, suggest, UnknownName } from "@graft/core/errors";
-import type { ModuleSite, Site } from "@graft/core/nn";
 
 /** What rules choose from: sites, or modules that are none. */
 export interface Target {
@@ -21,12 +20,6 @@ export interface TargetRules {
   readonly skipUnknown?: boolean;
   /** The fork matches the end of the path without a dot before it. */
   readonly looseSuffix?: boolean;
-}
-
-/** Sites with a weight of their own that the rules select; `selectModules` says how. */
-export function selectSites(all: readonly Site[], rules: TargetRules, where: string): ModuleSite[] {
-  const sites = all.filter((site) => site.kind !== "branch");
-  return selectModules(sites, rules, where);
 }
 
 /**

@@ -4,7 +4,15 @@ import { ConfigError, UnknownName } from "@graft/core/errors";
 import { Generator } from "@graft/core/generate";
 import { grad, interpret } from "@graft/core/graph";
 import { openSafetensors, type TensorData, writeSafetensors } from "@graft/core/io";
-import { type BaseModel, loadBaseModel, readWeight, traceModelOf, traceSequences } from "@graft/core/models";
+import {
+  type BaseModel,
+  loadBaseModel,
+  models,
+  readWeight,
+  sitesOf,
+  traceModelOf,
+  traceSequences,
+} from "@graft/core/models";
 import { adapterParameterName, AdapterWeights } from "@graft/core/nn";
 import { adamwDefaults, batchInputs, type MicroBatch, TrainStep } from "@graft/core/train";
 import { type Device, openDevice } from "@graft/kernels";
@@ -173,6 +181,11 @@ describe.each(Object.entries(variants))("%s", (name, { config, method, isIdentit
     expect([...got.keys()]).toEqual(adapter.bound.parameters.filter((p) => p.trainable).map((p) => p.key));
     for (const [key, own] of want.gradients) expectClose(got.get(key)!, own, { atol: 2e-5, rtol: 2e-3 }, key);
     expect(Math.max(...[...want.gradients.values()].flatMap((g) => [...g].map(Math.abs)))).toBeGreaterThan(1e-3);
+    const checkpointing = { optimizer: adamwDefaults, maxGradNorm: 0, gradientCheckpointing: true };
+    const again = new TrainStep(model, weights, checkpointing);
+    await again.micro(batch, micro);
+    for (const [key, own] of await again.gradients()) expectClose(own, got.get(key)!, { atol: 1e-6, rtol: 1e-5 }, key);
+    again.destroy();
     for (let i = 1; i <= 3; i++) {
       await step.micro(batch, { ...micro, step: i });
       await step.update(1e-2, i);
@@ -270,50 +283,43 @@ test("dropout works in training alone, on the input of the paper's bottlenecks a
   }
 });
 
-test("default targets are there for every architecture of the paper and by analogy for the rest", () => {
-  const parts: Record<string, { inner: string[]; outer: string; qkv: string[] }> = {
-    bloom: { inner: ["mlp.dense_h_to_4h"], outer: "mlp.dense_4h_to_h", qkv: ["self_attention.query_key_value"] },
-    gptj: { inner: ["mlp.fc_in"], outer: "mlp.fc_out", qkv: ["attn.q_proj", "attn.k_proj", "attn.v_proj"] },
-    opt: { inner: ["fc1"], outer: "fc2", qkv: ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"] },
-    gpt2: { inner: ["mlp.c_fc"], outer: "mlp.c_proj", qkv: ["attn.c_attn"] },
-    gpt_neo: {
-      inner: ["mlp.c_fc"],
-      outer: "mlp.c_proj",
-      qkv: ["attn.attention.q_proj", "attn.attention.k_proj", "attn.attention.v_proj"],
-    },
-    gpt_neox: { inner: ["mlp.dense_h_to_4h"], outer: "mlp.dense_4h_to_h", qkv: ["attention.query_key_value"] },
-    chatglm: { inner: ["mlp.dense_h_to_4h"], outer: "mlp.dense_4h_to_h", qkv: ["attention.query_key_value"] },
-  };
-  for (const [modelType, { inner, outer, qkv }] of Object.entries(parts)) {
-    const names = [...qkv, "attn.c_proj", "attn.out_proj", ...inner, outer];
-    const own: Base = {
-      sites: names.map((name) => ({
-        kind: "linear",
-        name: `h.0.${name}`,
-        weight: `h.0.${name}.weight`,
-        inDim: 8,
-        outDim: 8,
-        fanInFanOut: false,
-        hasBias: true,
-        isHead: false,
-        layer: 0,
-      })),
-      modelType,
-      sizes: { vocabSize: 9, hiddenSize: 8, layers: 2, heads: 2, kvHeads: 2, headDim: 4, maxLength: 16 },
-      parameters: [],
-      shapeOf: () => undefined,
-      read: async () => new Float32Array(),
+const parts: Record<
+  string,
+  { readonly inner: readonly string[]; readonly outer: string; readonly qkv: readonly string[] }
+> = {
+  llama: { inner: ["gate_proj", "up_proj"], outer: "down_proj", qkv: ["q_proj", "k_proj", "v_proj"] },
+  mistral: { inner: ["gate_proj", "up_proj"], outer: "down_proj", qkv: ["q_proj", "k_proj", "v_proj"] },
+  bloom: { inner: ["dense_h_to_4h"], outer: "dense_4h_to_h", qkv: ["query_key_value"] },
+  gptj: { inner: ["fc_in"], outer: "fc_out", qkv: ["q_proj", "k_proj", "v_proj"] },
+  opt: { inner: ["fc1"], outer: "fc2", qkv: ["q_proj", "k_proj", "v_proj"] },
+  gpt2: { inner: ["c_fc"], outer: "c_proj", qkv: ["c_attn"] },
+  gpt_neo: { inner: ["c_fc"], outer: "c_proj", qkv: ["q_proj", "k_proj", "v_proj"] },
+  gpt_neox: { inner: ["dense_h_to_4h"], outer: "dense_4h_to_h", qkv: ["query_key_value"] },
+  chatglm: { inner: ["dense_h_to_4h"], outer: "dense_4h_to_h", qkv: ["query_key_value"] },
+};
+test.each(Object.values(models).map((definition) => [definition.modelType, definition] as const))(
+  "%s: each method has its default places",
+  (modelType, definition) => {
+    const { inner, outer, qkv } = parts[modelType]!;
+    const config = definition.parseConfig({ model_type: modelType, ...definition.tiny[0]! }, modelType);
+    const own: Base = { ...base, modelType, sites: sitesOf({ definition, config }) };
+    /** Last words of the paths that get an adapter in one layer. */
+    const places = (of: AdapterConfig) => {
+      const paths = bindAdapter(of, own, modelType).parameters.flatMap(
+        ({ key }) => /^base_model\.model\.(.*)\.adapter_up\.weight$/.exec(key)?.[1] ?? [],
+      );
+      expect(paths.length % config.layers).toBe(0);
+      return paths.slice(0, paths.length / config.layers).map((path) => path.split(".").at(-1)!);
     };
-    const targets = (changes: object) =>
-      bindAdapter(paper(changes), own, modelType).parameters.flatMap(({ key }) => {
-        const name = /^base_model\.model\.h\.0\.(.*)\.adapter_up\.weight$/.exec(key)?.[1];
-        return name === undefined ? [] : [name];
-      });
-    expect(targets({})).toEqual([...inner, outer]);
-    expect(targets({ use_adapterp: true })).toEqual([outer]);
-    expect(targets({ use_parallel_adapter: true })).toEqual(qkv);
-  }
-});
+    const sorted = (names: readonly string[]) => names.toSorted();
+    expect(sorted(places(paper({})))).toEqual(sorted([...inner, outer]));
+    expect(places(paper({ use_adapterp: true }))).toEqual([outer]);
+    expect(sorted(places(paper({ use_parallel_adapter: true })))).toEqual(sorted(qkv));
+    expect(places(block("HOULSBY")).length).toBe(2);
+    expect(places(block("PFEIFFER"))).toEqual(["mlp"]);
+    expect(places(block("HE_PARALLEL"))).toEqual(["mlp"]);
+  },
+);
 
 test("mistakes in a config are named, with what can be", async () => {
   const fails = async (
@@ -327,14 +333,24 @@ test("mistakes in a config are named, with what can be", async () => {
   };
   await fails(paper({ bottleneck_size: 0 }), ConfigError, "bottleneck_size must be at least 1");
   await fails(block("HOULSBY", { bottleneck_size: 0 }), ConfigError, "bottleneck_size must be at least 1");
-  await fails(block("HOULSBY", { reduction_factor: 0 }), ConfigError, "reduction_factor");
+  await fails(
+    block("HOULSBY", { reduction_factor: 0 }),
+    ConfigError,
+    "reduction_factor: Too small: expected number to be >0",
+  );
+  await fails(
+    block("HOULSBY", { reduction_factor: "4" }),
+    ConfigError,
+    "must be a number above 0, or such numbers by layer",
+  );
   await fails(block("COMPACTER", { phm_rank: 0 }), ConfigError, "phm_rank must be at least 1");
   await fails(
     block("COMPACTER", { reduction_factor: 16 }),
     ConfigError,
     /phm_dim 4 must divide 2, a size of .*adapter_down/,
   );
-  const unknown = /non_linearity: unknown activation "tahn"; did you mean tanh\? Available: relu, tanh, gelu/;
+  const unknown =
+    /non_linearity: unknown activation "tahn"; did you mean tanh\? Available: silu, swish, relu, tanh, gelu,/;
   await fails(paper({ non_linearity: "tahn" }), UnknownName, unknown);
   await fails(block("PFEIFFER", { non_linearity: "tahn" }), UnknownName, unknown);
   await fails(paper({ scaling: "lerned" }), ConfigError, 'scaling: must be a number or "learned"');
@@ -349,7 +365,11 @@ test("mistakes in a config are named, with what can be", async () => {
     ConfigError,
     /series has no place at model\.layers\.0\.self_attn\.q_proj; on llama it has one at gate_proj, up_proj, down_proj/,
   );
-  await fails(paper({ target_modules: ["embed_tokens"] }), ConfigError, "embed_tokens is no linear layer");
+  await fails(
+    paper({ target_modules: ["embed_tokens"] }),
+    ConfigError,
+    "series on the embedding model.embed_tokens is not supported",
+  );
   await fails(paper({ target_modules: ["mlp"] }), UnknownName, '"mlp" is no module');
   await fails(paper({ modules_to_save: ["nrm"] }), ConfigError, "modules_to_save");
   await fails(block("HOULSBY", { mh_adapter: false, output_adapter: false }), ConfigError, "leave no block");

@@ -19,6 +19,9 @@ async function moved(config: { peft_type: string; [field: string]: unknown }, on
 const cases: Record<string, { peft_type: string; [field: string]: unknown }> = {
   "a LoHa": { peft_type: "LOHA", r: 3 },
   "a LoKr": { peft_type: "LOKR", r: 2 },
+  "an AdaLoRA": { peft_type: "ADALORA", init_r: 4, target_r: 2, total_step: 10, tinit: 1, tfinal: 1 },
+  "an OFT": { peft_type: "OFT", r: 0, oft_block_size: 2 },
+  "a BOFT": { peft_type: "BOFT", boft_block_size: 2 },
   "an IA3": { peft_type: "IA3", feedforward_modules: ["second"] },
   "a DoRA": { peft_type: "LORA", r: 2, use_dora: true },
   "a LoRA of a larger rank": { peft_type: "LORA", r: 6 },

@@ -10,6 +10,9 @@ import { einsum } from "./kernels/einsum.ts";
 import { embedding, embeddingGrad } from "./kernels/embedding.ts";
 import { fillKernel } from "./kernels/fill.ts";
 import { groupedColumnwise, groupedMatmul } from "./kernels/grouped.ts";
+import { inverse } from "./kernels/inverse.ts";
+import { l2Norm, l2NormGrad } from "./kernels/l2-norm.ts";
+import { limitRowNorm } from "./kernels/limit-row-norm.ts";
 import { lstmCell, lstmCellGrad } from "./kernels/lstm-cell.ts";
 import { matmul } from "./kernels/matmul.ts";
 import { fmaKernel } from "./measure.ts";
@@ -21,6 +24,7 @@ import { place } from "./kernels/place.ts";
 import { rope } from "./kernels/rope.ts";
 import { sample } from "./kernels/sample.ts";
 import { selectRows } from "./kernels/select-rows.ts";
+import { skew, skewGrad } from "./kernels/skew.ts";
 import { softmax, softmaxGrad } from "./kernels/softmax.ts";
 import { swapAxesKernel } from "./kernels/swap-axes.ts";
 import { swigluGrad } from "./kernels/swiglu-grad.ts";
@@ -49,7 +53,11 @@ export const kernels: readonly Kernel[] = [
   fmaKernel,
   groupedColumnwise,
   groupedMatmul,
+  inverse,
   inverseRowNormKernel,
+  l2Norm,
+  l2NormGrad,
+  limitRowNorm,
   lstmCell,
   lstmCellGrad,
   matmul,
@@ -63,6 +71,8 @@ export const kernels: readonly Kernel[] = [
   sample,
   scaledSum,
   selectRows,
+  skew,
+  skewGrad,
   softmax,
   softmaxGrad,
   spread,

@@ -1,5 +1,12 @@
 /** Checkpoints of a training run: `checkpoint-STEP/` holds the adapter in PEFT's files, the optimizer's state and where the run is. */
-import { type AdapterConfig, type Base, type LoadedAdapter, loadAdapter, writeAdapterFiles } from "@graft/adapters";
+import {
+  type AdapterConfig,
+  type Base,
+  bindAdapter,
+  type LoadedAdapter,
+  loadAdapter,
+  writeAdapterFiles,
+} from "@graft/adapters";
 import { ConfigError } from "@graft/core/errors";
 import {
   openSafetensors,
@@ -45,8 +52,8 @@ export async function saveCheckpoint(
 ): Promise<string> {
   const folder = join(outputDir, `checkpoint-${state.step}`);
   const tensors = new Map<string, TensorData>();
-  for (const name of ["m", "v"] as const) {
-    for (const [key, values] of optimizer[name]) {
+  for (const name of ["m", "v", "method"] as const) {
+    for (const [key, values] of optimizer[name] ?? []) {
       tensors.set(`${name}/${key}`, {
         dtype: "F32",
         shape: [values.length],
@@ -71,7 +78,10 @@ export function loadCheckpoint(
 ): { adapter: LoadedAdapter; best: LoadedAdapter | undefined; resume: Resume } {
   const state = readJson(join(folder, "trainer_state.json"), stateSchema);
   const adapter = loadAdapter(folder, base);
-  checkSameAdapter(folder, adapter.config, config);
+  checkSameAdapter(folder, adapter.config, {
+    ...config,
+    ...bindAdapter(config, base, "adapter config").settledConfig,
+  });
   const best = existsSync(join(folder, BEST))
     ? loadAdapter(join(folder, BEST), base)
     : state.bestStep === state.step
@@ -79,13 +89,13 @@ export function loadCheckpoint(
       : undefined;
   const file = openSafetensors(join(folder, "optimizer.safetensors"));
   try {
-    const m = new Map<string, Float32Array>();
-    const v = new Map<string, Float32Array>();
+    const optimizer = { m: new Map(), v: new Map(), method: new Map() } as Record<string, Map<string, Float32Array>>;
     for (const [name, { dtype }] of file.tensors) {
-      const target = name.startsWith("m/") ? m : v;
-      target.set(name.slice(2), toFloat32(file.read(name), dtype, `${file.path}: ${name}`));
+      const [kind, key] = [name.split("/", 1)[0]!, name.slice(name.indexOf("/") + 1)];
+      optimizer[kind]?.set(key, toFloat32(file.read(name), dtype, `${file.path}: ${name}`));
     }
-    return { adapter, best, resume: { state, optimizer: { m, v } } };
+    const { m, v, method } = optimizer;
+    return { adapter, best, resume: { state, optimizer: { m: m!, v: v!, method: method! } } };
   } finally {
     file.close();
   }

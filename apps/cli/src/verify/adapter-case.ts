@@ -7,7 +7,7 @@ import { AdapterWeights } from "@graft/core/nn";
 import { adamwDefaults, TrainStep } from "@graft/core/train";
 import type { Device } from "@graft/kernels";
 import { join } from "node:path";
-import { type Case, floats, integers } from "./case.ts";
+import { type Case, floats, integers, nameIn } from "./case.ts";
 import type { Recorder, Tolerance } from "./report.ts";
 import { greedyByPasses, paddedBatch, runSequences, trainingBatches, unpadded, virtualRowsOf } from "./sequences.ts";
 import { recordFinalWeights } from "./final-weights.ts";
@@ -20,7 +20,10 @@ export async function verifyAdapter(kase: Case, device: Device, recorder: Record
   try {
     const base = baseOf(model);
     // What is trained is init/KEY; what is saved beside it, saved/KEY.
-    const stored = (key: string) => (t.tensors.has(`init/${key}`) ? `init/${key}` : `saved/${key}`);
+    const stored = (key: string, aliases?: ReadonlyMap<string, string>) => {
+      const name = nameIn(kase, "init", key, aliases);
+      return t.tensors.has(name) ? name : `saved/${key}`;
+    };
     const config = kase.info.adapter_config as AdapterConfig;
     const bound = bindAdapter(config, base, kase.info.id, "file", (key) => t.tensors.get(stored(key))?.shape);
     const trainable = bound.parameters
@@ -31,7 +34,10 @@ export async function verifyAdapter(kase: Case, device: Device, recorder: Record
       shape: [1],
     });
     const init = new Map(
-      bound.parameters.map(({ key }) => [key, toFloat32(t.read(stored(key)), t.info(stored(key)).dtype, key)]),
+      bound.parameters.map(({ key }) => {
+        const name = stored(key, bound.aliases);
+        return [key, toFloat32(t.read(name), t.info(name).dtype, key)];
+      }),
     );
     const weights = new AdapterWeights(device, bound, init, kase.folder);
     try {
@@ -74,7 +80,7 @@ export async function verifyAdapter(kase: Case, device: Device, recorder: Record
         }
       }
       await generation(kase, model, weights, recorder);
-      await training(kase, model, weights, batch, inputs, recorder);
+      await training({ kase, model, weights, batch, inputs, recorder, aliases: bound.aliases });
       const end = await runSequences(model, batch, { adapter: weights });
       recorder.floats(
         "final_logits",
@@ -98,14 +104,17 @@ export async function verifyAdapter(kase: Case, device: Device, recorder: Record
   }
 }
 
-async function training(
-  kase: Case,
-  model: BaseModel,
-  weights: AdapterWeights,
-  batch: ReturnType<typeof paddedBatch>,
-  inputs: ReturnType<typeof openSafetensors>,
-  recorder: Recorder,
-): Promise<void> {
+interface Training {
+  readonly kase: Case;
+  readonly model: BaseModel;
+  readonly weights: AdapterWeights;
+  readonly batch: ReturnType<typeof paddedBatch>;
+  readonly inputs: ReturnType<typeof openSafetensors>;
+  readonly recorder: Recorder;
+  readonly aliases: ReadonlyMap<string, string> | undefined;
+}
+
+async function training({ kase, model, weights, batch, inputs, recorder, aliases }: Training): Promise<void> {
   const { tensors: t } = kase;
   const info = kase.info.training as { lr: number; weight_decay: number; steps: number };
   const step = new TrainStep(model, weights, {
@@ -114,8 +123,10 @@ async function training(
   });
   try {
     await step.micro(batch, { lossScale: 1 / batch.supervised, isFirst: true, seed: 0, step: 0 });
-    for (const [key, got] of await step.gradients())
-      recorder.floats("grad", `grad/${key}`, got, floats(t, `grad/${key}`), toleranceOf(kase, "grad"));
+    for (const [key, got] of await step.gradients()) {
+      const name = nameIn(kase, "grad", key, aliases);
+      recorder.floats("grad", name, got, floats(t, name), toleranceOf(kase, "grad"));
+    }
     const losses: number[] = [];
     const batches = trainingBatches(inputs, {
       countsPadding: model.definition.countsPadding,
@@ -132,7 +143,7 @@ async function training(
       floats(t, "train_losses"),
       toleranceOf(kase, "train_losses"),
     );
-    await recordFinalWeights(kase, weights, recorder);
+    await recordFinalWeights(kase, weights, recorder, aliases);
   } finally {
     step.destroy();
   }

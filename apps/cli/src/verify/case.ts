@@ -59,3 +59,10 @@ export function floats(file: SafetensorsFile, name: string): { data: Float64Arra
   if (dtype === "F64") return { data: new Float64Array(bytes.slice().buffer), shape };
   return { data: Float64Array.from(toFloat32(bytes, dtype, `${file.path}: ${name}`)), shape };
 }
+
+/** Where a case keeps `kind` (init, grad, final) of a parameter: under its key, or the name that files of other versions have for it. */
+export function nameIn(kase: Case, kind: string, key: string, aliases?: ReadonlyMap<string, string>): string {
+  const alias = aliases?.get(key);
+  const [name, other] = [`${kind}/${key}`, `${kind}/${alias}`];
+  return !kase.tensors.tensors.has(name) && kase.tensors.tensors.has(other) ? other : name;
+}

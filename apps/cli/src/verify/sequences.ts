@@ -121,6 +121,7 @@ export async function runSequences(
       positions,
       segments,
       lossScale: Float32Array.of(1 / Math.max(1, supervised)),
+      penaltyScale: Float32Array.of(1),
     });
     return {
       logits: logits as Float32Array,

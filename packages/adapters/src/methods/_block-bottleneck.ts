@@ -6,6 +6,8 @@ import { add, layerNorm } from "@graft/core/ops";
 import { z } from "zod";
 import { savedModules } from "../base-parameters.ts";
 import { type Base, type BoundMethod, defineMethod, type Method } from "../method.ts";
+import { keyOf, replacing } from "../replaced.ts";
+import { constant, kaiming, normal, truncatedNormal } from "../starts.ts";
 import { activationNamed } from "./_activation.ts";
 import {
   after,
@@ -16,12 +18,13 @@ import {
   dense,
   type Placement,
   type Projection,
+  type StartingParameter,
   type Trace,
+  type WeightStart,
 } from "./_bottleneck.ts";
 import { phm, phmFields } from "./_phm.ts";
-import { kaiming, normal, ones, type Start, type StartingParameter, truncatedNormal, zeros } from "./_start.ts";
 
-const reductionFactor = z.number().positive("reduction_factor must be above 0");
+const reductionFactor = z.number().positive();
 
 const blockConfig = z.looseObject({
   /** Around attention; around the MLP. */
@@ -30,7 +33,12 @@ const blockConfig = z.looseObject({
   /** Layers without an adapter. */
   leave_out: z.array(z.int().min(0)).default([]),
   /** The bottleneck is the model's width divided by it; by layer number, the others "default". */
-  reduction_factor: z.union([reductionFactor, z.record(z.string(), reductionFactor)]).default(16),
+  reduction_factor: z
+    .union(
+      [reductionFactor, z.record(z.string(), reductionFactor)],
+      'must be a number above 0, or such numbers by layer and "default"',
+    )
+    .default(16),
   /** The bottleneck itself; goes before reduction_factor. Not AdapterHub's. */
   bottleneck_size: z.int().min(1, "bottleneck_size must be at least 1").nullish(),
   non_linearity: z.string().default("relu"),
@@ -47,12 +55,19 @@ const blockConfig = z.looseObject({
 });
 export type BlockConfig = z.output<typeof blockConfig>;
 
-/** What down and up start with. Only where up is zero the base's function stays. */
-const starts: Readonly<Record<BlockConfig["init_weights"], { down: (inDim: number) => Start; up: Start }>> = {
-  bert: { down: () => normal(0.02), up: normal(0.02) },
-  mam_adapter: { down: kaiming, up: zeros },
-  houlsby: { down: () => truncatedNormal(0.01), up: truncatedNormal(0.01) },
-};
+/** What weights start with. The base's function stays where up starts at zero: with mam_adapter. */
+const starts: Readonly<Record<BlockConfig["init_weights"], { readonly down: WeightStart; readonly up: WeightStart }>> =
+  {
+    bert: both((shape) => normal(0.02, shape)),
+    mam_adapter: { down: kaiming, up: (shape) => constant(0, shape) },
+    houlsby: both((shape) => truncatedNormal(0.01, shape)),
+  };
+
+function both(start: WeightStart): { readonly down: WeightStart; readonly up: WeightStart } {
+  return { down: start, up: start };
+}
+
+const isIdentity = (config: BlockConfig): boolean => config.init_weights === "mam_adapter";
 
 /** Fields of AdapterHub's with another value than this are another function. */
 const fixed: Readonly<Record<string, unknown>> = {
@@ -80,12 +95,17 @@ export function defineBlockBottleneck(kind: BlockBottleneck): Method<BlockConfig
     name: kind.name,
     peftType: kind.peftType,
     sizeFields: ["bottleneck_size", "reduction_factor"],
-    config: z.preprocess(
-      (json) => (typeof json === "object" ? { ...kind.defaults, ...json } : json),
-      blockConfig,
-    ) as unknown as z.ZodType<BlockConfig>,
+    config: withDefaults(kind.defaults) as unknown as z.ZodType<BlockConfig>,
     bind: (config, base, where) => bind(kind, config, base, where),
   });
+}
+
+/** The shared schema with other defaults for some of its fields. */
+function withDefaults(defaults: Partial<BlockConfig>): z.ZodObject {
+  const fields: Readonly<Record<string, z.ZodType>> = blockConfig.shape;
+  return blockConfig.extend(
+    Object.fromEntries(Object.entries(defaults).map(([field, value]) => [field, fields[field]!.default(value)])),
+  );
 }
 
 function bind(kind: BlockBottleneck, config: BlockConfig, base: Base, where: string): BoundMethod {
@@ -95,11 +115,11 @@ function bind(kind: BlockBottleneck, config: BlockConfig, base: Base, where: str
     placement: placementOf(kind, config),
     bottleneck: bottleneckAt(site, config, where),
   }));
-  return boundBottlenecks(base, {
+  return boundBottlenecks({
     method: kind.name,
-    startsAsIdentity: config.init_weights === "mam_adapter",
+    startsAsIdentity: isIdentity(config),
     sites,
-    replaced: savedModules(config.modules_to_save ?? [], base, where),
+    whole: replacing(savedModules(config.modules_to_save ?? [], base, where), base, where),
     settledConfig: config,
   });
 }
@@ -114,7 +134,7 @@ function check(kind: BlockBottleneck, config: BlockConfig, where: string): void 
   if (config.original_ln_before && kind.isParallel)
     throw new ConfigError(`${where}: original_ln_before is for adapters after a block; ${kind.name} reads its input`);
   // Without the sum the two readings of residual_before_ln are one.
-  if (config.original_ln_before && ![undefined, true].includes(config.residual_before_ln as true | undefined))
+  if (config.original_ln_before && (config.residual_before_ln ?? true) !== true)
     throw new ConfigError(`${where}: residual_before_ln must be true where original_ln_before is`);
   if (config.phm_layer && config.shared_W_phm && typeof config.reduction_factor !== "number")
     throw new ConfigError(`${where}: shared_W_phm needs one reduction_factor for all layers`);
@@ -142,27 +162,30 @@ function placementOf(kind: BlockBottleneck, config: BlockConfig): Placement {
 }
 
 /** y + change(y + residual), y = f(x). On a branch there is a residual. */
-const afterSum: Placement = ({ x, f, change, residual }) => {
-  const y = f(x);
-  return add(y, change(add(y, residual!)));
+const afterSum: Placement = {
+  from: "output",
+  to: "output",
+  apply({ x, f, change, residual }) {
+    const y = f(x);
+    return add(y, change(add(y, residual!)));
+  },
 };
 
 function bottleneckAt(site: BranchSite, config: BlockConfig, where: string): Bottleneck {
-  const key = `base_model.model.${site.name}`;
+  const key = keyOf(site.name);
   const { width } = site;
   const size = config.bottleneck_size ?? reducedSize(site, config, where);
-  const start = starts[config.init_weights];
-  const project = (which: "down" | "up", dims: { inDim: number; outDim: number }, first: Start): Projection => {
+  const project = (which: "down" | "up", dims: { inDim: number; outDim: number }): Projection => {
     const own = `${key}.adapter_${which}`;
-    return config.phm_layer
-      ? phm(config, { key: own, sharedKey: "base_model.model", which, ...dims, isZero: first === zeros }, where)
-      : dense(own, dims, { hasBias: true, start: first });
+    if (!config.phm_layer) return dense(own, dims, { hasBias: true, start: starts[config.init_weights][which] });
+    const isZero = which === "up" && isIdentity(config);
+    return phm(config, { key: own, sharedKey: "base_model.model", which, ...dims, isZero }, where);
   };
-  const down = project("down", { inDim: width, outDim: size }, start.down(width));
+  const down = project("down", { inDim: width, outDim: size });
   const norm = (name: string): Norm => layerNormOf(`${key}.${name}`, width);
   const made = bottleneck(key, {
     down: config.ln_before ? behindNorm(norm("adapter_norm_before"), down) : down,
-    up: project("up", { inDim: size, outDim: width }, start.up),
+    up: project("up", { inDim: size, outDim: width }),
     activation: activationNamed(config.non_linearity, where),
     scaling: config.scaling,
     outDim: width,
@@ -191,14 +214,11 @@ interface Norm {
 
 function layerNormOf(key: string, width: number): Norm {
   const [weight, bias] = [`${key}.weight`, `${key}.bias`];
-  const one = (name: string, start: Start): StartingParameter => ({
-    key: name,
-    shape: [width],
-    trainable: true,
-    start,
-  });
   return {
-    parameters: [one(weight, ones), one(bias, zeros)],
+    parameters: [
+      { key: weight, ...constant(1, [width]) },
+      { key: bias, ...constant(0, [width]) },
+    ],
     apply: (x, { parameter }) => layerNorm(x, parameter(weight), parameter(bias), 1e-5),
   };
 }

@@ -1,5 +1,5 @@
 /** A bottleneck: s up(act(down(x))), and an adapter that has one at each of its sites. */
-import { sizeOf, type Tensor } from "@graft/core/graph";
+import type { Tensor } from "@graft/core/graph";
 import type { BranchSite, LinearSite } from "@graft/core/nn";
 import {
   activation,
@@ -14,8 +14,9 @@ import {
   scale,
 } from "@graft/core/ops";
 import { hashText } from "@graft/core/random";
-import type { Base, BoundMethod } from "../method.ts";
-import { ones, type Start, type StartingParameter, zeros } from "./_start.ts";
+import type { BoundMethod } from "../method.ts";
+import type { Replacing } from "../replaced.ts";
+import { constant, type Start } from "../starts.ts";
 
 export interface Trace {
   /** The graph's tensor of a key. */
@@ -23,6 +24,14 @@ export interface Trace {
   /** There in training. */
   readonly seed: Tensor | undefined;
 }
+
+export interface StartingParameter extends Start {
+  readonly key: string;
+  readonly isTrainable?: boolean;
+}
+
+/** How a weight [out, in] starts. */
+export type WeightStart = (shape: readonly [number, number]) => Start;
 
 /** A linear map with parameters of its own. */
 export interface Projection {
@@ -35,13 +44,13 @@ export interface Projection {
 export function dense(
   key: string,
   { inDim, outDim }: { readonly inDim: number; readonly outDim: number },
-  { hasBias, start }: { readonly hasBias: boolean; readonly start: Start },
+  { hasBias, start }: { readonly hasBias: boolean; readonly start: WeightStart },
 ): Projection {
   const [weight, bias] = [`${key}.weight`, `${key}.bias`];
   return {
     parameters: [
-      { key: weight, shape: [outDim, inDim], trainable: true, start },
-      ...(hasBias ? [{ key: bias, shape: [outDim], trainable: true, start: zeros }] : []),
+      { key: weight, ...start([outDim, inDim]) },
+      ...(hasBias ? [{ key: bias, ...constant(0, [outDim]) }] : []),
     ],
     apply(x, { parameter }, factor = 1) {
       // Without a bias the factor costs nothing, and what is added to the result is part of the product (graph/fuse.ts).
@@ -85,7 +94,7 @@ export function bottleneck(
     seed && parts.dropout.of === of ? dropout(x, seed, { p: parts.dropout.p, stream: hashText(key) }) : x;
   return {
     parameters: [
-      ...(typeof scaling === "number" ? [] : [{ key: factor, shape, trainable: true, start: ones }]),
+      ...(typeof scaling === "number" ? [] : [{ key: factor, ...constant(1, shape) }]),
       ...down.parameters,
       ...up.parameters,
     ],
@@ -113,18 +122,26 @@ export interface PlacementCall {
   /** The stream that a block's result is added to; undefined at a linear layer. */
   readonly residual: Tensor | undefined;
 }
-/** How the two make one. */
-export type Placement = (call: PlacementCall) => Tensor;
+/** How the two make one: what the bottleneck reads, what its result is added to, and so its sizes. */
+export interface Placement {
+  readonly from: "input" | "output";
+  readonly to: "input" | "output";
+  apply(call: PlacementCall): Tensor;
+}
 
 /** f(x + change(x)). */
-export const before: Placement = ({ x, f, change }) => f(add(x, change(x)));
+export const before: Placement = { from: "input", to: "input", apply: ({ x, f, change }) => f(add(x, change(x))) };
 /** y + change(y), y = f(x). */
-export const after: Placement = ({ x, f, change }) => {
-  const y = f(x);
-  return add(y, change(y));
+export const after: Placement = {
+  from: "output",
+  to: "output",
+  apply({ x, f, change }) {
+    const y = f(x);
+    return add(y, change(y));
+  },
 };
 /** f(x) + change(x). */
-export const beside: Placement = ({ x, f, change }) => add(f(x), change(x));
+export const beside: Placement = { from: "input", to: "output", apply: ({ x, f, change }) => add(f(x), change(x)) };
 
 export interface BottleneckSite {
   readonly site: LinearSite | BranchSite;
@@ -132,49 +149,42 @@ export interface BottleneckSite {
   readonly placement: Placement;
 }
 
-/** An adapter of bottlenecks. `replaced`: base parameters trained whole, with their keys. */
-export function boundBottlenecks(
-  base: Base,
-  adapter: {
-    readonly method: string;
-    readonly startsAsIdentity: boolean;
-    readonly sites: readonly BottleneckSite[];
-    readonly replaced: ReadonlyMap<string, string>;
-    readonly settledConfig: Readonly<Record<string, unknown>>;
-    readonly aliases?: ReadonlyMap<string, string>;
-  },
-): BoundMethod {
-  const { sites, replaced } = adapter;
+/** An adapter of bottlenecks; `whole`: parameters of the base that it trains whole. */
+export function boundBottlenecks(adapter: {
+  readonly method: string;
+  readonly startsAsIdentity: boolean;
+  readonly sites: readonly BottleneckSite[];
+  readonly whole: Replacing;
+  readonly settledConfig: Readonly<Record<string, unknown>>;
+  readonly aliases?: ReadonlyMap<string, string>;
+}): BoundMethod {
+  const { method, startsAsIdentity, sites, whole, settledConfig, aliases } = adapter;
   const bySite = new Map(sites.map((own) => [own.site.name, own]));
   const starting = new Map(sites.flatMap((own) => own.bottleneck.parameters.map((p) => [p.key, p])));
   return {
-    method: adapter.method,
-    startsAsIdentity: adapter.startsAsIdentity,
-    settledConfig: adapter.settledConfig,
+    method,
+    startsAsIdentity,
+    settledConfig,
     floatFields: ["scaling", "adapter_dropout", "dropout", "phm_init_range"],
     parameters: [
-      ...[...starting.values()].map(({ key, shape, trainable }) => ({ key, shape, trainable })),
-      ...[...replaced].map(([name, key]) => ({ key, shape: base.shapeOf(name)!, trainable: true })),
+      ...[...starting.values()].map(({ key, shape, isTrainable = true }) => ({ key, shape, trainable: isTrainable })),
+      ...whole.parameters,
     ],
     savedBase: [],
-    ...(adapter.aliases ? { aliases: adapter.aliases } : {}),
+    ...(aliases ? { aliases } : {}),
     async initialise(random) {
-      const values = new Map<string, Float32Array>();
-      for (const { key, shape, start } of starting.values()) values.set(key, start(sizeOf(shape), random));
-      for (const [name, key] of replaced) values.set(key, await base.read(name));
+      const values = new Map([...starting.values()].map(({ key, init }) => [key, init(random)]));
+      await whole.initialise(values);
       return values;
     },
     hooks(trace) {
       const wrap = (name: string, x: Tensor, f: (x: Tensor) => Tensor, residual?: Tensor) => {
         const own = bySite.get(name);
         if (!own) return f(x);
-        return own.placement({ x, f, change: (input) => own.bottleneck.change(input, trace), residual });
+        return own.placement.apply({ x, f, change: (input) => own.bottleneck.change(input, trace), residual });
       };
       return {
-        parameter(name) {
-          const key = replaced.get(name);
-          return key === undefined ? undefined : trace.parameter(key);
-        },
+        parameter: whole.hook(trace.parameter),
         linear: (site, x, f) => wrap(site.name, x, f),
         branch: (site, x, f, residual) => wrap(site.name, x, f, residual),
       };

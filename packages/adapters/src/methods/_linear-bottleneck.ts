@@ -3,34 +3,51 @@
  * methods series, adapterp and parallel. Its files load; what a fresh adapter starts with is docs/decisions/0010.
  */
 import { ConfigError } from "@graft/core/errors";
-import type { LinearSite, ModuleSite } from "@graft/core/nn";
+import type { LinearSite } from "@graft/core/nn";
 import { z } from "zod";
 import { savedModules, trainedBiases } from "../base-parameters.ts";
 import { type Base, type BoundMethod, type ConfigOrigin, defineMethod, type Method } from "../method.ts";
-import { selectSites } from "../targets.ts";
+import { keyOf, replacing } from "../replaced.ts";
+import { constant, kaiming, normal } from "../starts.ts";
+import { chosenLinears, targetFields } from "../target-config.ts";
 import { activationNamed } from "./_activation.ts";
-import { after, before, beside, bottleneck, boundBottlenecks, dense, type Placement } from "./_bottleneck.ts";
-import { kaiming, normal, type Start, zeros } from "./_start.ts";
+import {
+  after,
+  before,
+  beside,
+  bottleneck,
+  boundBottlenecks,
+  dense,
+  type Placement,
+  type WeightStart,
+} from "./_bottleneck.ts";
 
 const bottleneckConfig = z.looseObject({
   bottleneck_size: z.int().min(1, "bottleneck_size must be at least 1").default(256),
   non_linearity: z.string().default("tanh"),
   adapter_dropout: z.number().min(0).lt(1).default(0),
   scaling: z.union([z.number(), z.literal("learned")], 'must be a number or "learned"').default(1),
-  target_modules: z.union([z.string(), z.array(z.string())]).nullish(),
+  ...targetFields,
   use_parallel_adapter: z.boolean().default(false),
   use_adapterp: z.boolean().default(false),
   bias: z.enum(["none", "all", "adapter_only"]).default("none"),
   init_weights: z.enum(["bert", "lora", "mam_adapter"]).default("mam_adapter"),
-  modules_to_save: z.array(z.string()).nullish(),
 });
 export type BottleneckConfig = z.output<typeof bottleneckConfig>;
 
-/** What down and up start with. Only where up is zero the base's function stays. */
-const starts: Readonly<Record<BottleneckConfig["init_weights"], { down: (inDim: number) => Start; up: Start }>> = {
-  bert: { down: () => normal(0.02), up: normal(0.02) },
-  lora: { down: kaiming, up: zeros },
-  mam_adapter: { down: kaiming, up: zeros },
+interface WeightStarts {
+  readonly down: WeightStart;
+  readonly up: WeightStart;
+  /** Up starts at zero. */
+  readonly isIdentity: boolean;
+}
+const bertStart: WeightStart = (shape) => normal(0.02, shape);
+const fromZero: WeightStarts = { down: kaiming, up: (shape) => constant(0, shape), isIdentity: true };
+
+const starts: Readonly<Record<BottleneckConfig["init_weights"], WeightStarts>> = {
+  bert: { down: bertStart, up: bertStart, isIdentity: false },
+  lora: fromZero,
+  mam_adapter: fromZero,
 };
 
 /** Linear layers of a decoder layer by their part in it; names are ends of paths. */
@@ -43,16 +60,15 @@ export interface LayerNames {
   readonly qkv: readonly string[];
 }
 
-const fused = {
-  mlpIn: ["dense_h_to_4h"],
-  mlpOut: ["dense_4h_to_h"],
-  qkv: ["query_key_value"],
-} as const satisfies LayerNames;
+const fused: LayerNames = { mlpIn: ["dense_h_to_4h"], mlpOut: ["dense_4h_to_h"], qkv: ["query_key_value"] };
 const qkv = ["q_proj", "k_proj", "v_proj"] as const;
+
+const gated: LayerNames = { mlpIn: ["gate_proj", "up_proj"], mlpOut: ["down_proj"], qkv };
 
 /** By model_type. The fork has no gpt2 and no gpt_neox: by analogy. GPT-2 has a c_proj in its attention too. */
 const layerNames: Readonly<Record<string, LayerNames>> = {
-  llama: { mlpIn: ["gate_proj", "up_proj"], mlpOut: ["down_proj"], qkv },
+  llama: gated,
+  mistral: gated,
   gptj: { mlpIn: ["fc_in"], mlpOut: ["fc_out"], qkv },
   opt: { mlpIn: ["fc1"], mlpOut: ["fc2"], qkv },
   gpt2: { mlpIn: ["mlp.c_fc"], mlpOut: ["mlp.c_proj"], qkv: ["c_attn"] },
@@ -64,8 +80,9 @@ const layerNames: Readonly<Record<string, LayerNames>> = {
 
 interface LinearBottleneck {
   readonly name: string;
-  /** Which configs of the shared peft_type are its own. */
+  /** Which configs of the shared peft_type are its own, and the fields that make a new one so. */
   readonly matches: (config: BottleneckConfig) => boolean;
+  readonly trainingDefaults?: Readonly<Partial<BottleneckConfig>>;
   readonly defaultTargets: (names: LayerNames) => readonly string[];
   /** Where the bottleneck stands at a module of a model; undefined if it has no place there. */
   readonly placementAt: (site: LinearSite, names: LayerNames | undefined) => Placement | undefined;
@@ -79,6 +96,7 @@ export function defineLinearBottleneck(kind: LinearBottleneck): Method<Bottlenec
     sizeFields: ["bottleneck_size"],
     config: bottleneckConfig as z.ZodType<BottleneckConfig>,
     matches: kind.matches,
+    ...(kind.trainingDefaults ? { trainingDefaults: kind.trainingDefaults } : {}),
     bind: (config, base, where, origin) => bind(kind, config, base, where, origin),
   });
 }
@@ -104,21 +122,23 @@ function bind(
   const act = activationNamed(config.non_linearity, where);
   const start = starts[config.init_weights];
   const targetModules = targetsOf(kind, config, base, where);
-  const sites = selected(targetModules, config, base, where, origin).map((module) => {
-    const { site, placement } = placed(kind, module, names, base, where);
-    // A bottleneck before the layer works on its input, one after it on its output, one beside it goes from one to the other.
-    const inDim = placement === after ? site.outDim : site.inDim;
-    const outDim = placement === before ? site.inDim : site.outDim;
-    const key = `base_model.model.${site.name}`;
+  const chosen = { ...config, target_modules: targetModules };
+  // The fork matches ends of paths without a dot before them; only its files need that.
+  const options = { defaults: {}, origin, where, looseSuffix: origin === "file" };
+  const sites = chosenLinears(kind.name, chosen, base, options).map((site) => {
+    const placement = kind.placementAt(site, names);
+    if (!placement) throw noPlace(kind, site, names, base, where);
+    const sizes = { input: site.inDim, output: site.outDim };
+    const [inDim, outDim] = [sizes[placement.from], sizes[placement.to]];
+    const key = keyOf(site.name);
     const size = config.bottleneck_size;
-    const projection = (name: string, dims: { inDim: number; outDim: number }, first: Start) =>
-      dense(`${key}.${name}`, dims, { hasBias: false, start: first });
+    const { down, up } = start;
     return {
       site,
       placement,
       bottleneck: bottleneck(key, {
-        down: projection("adapter_down", { inDim, outDim: size }, start.down(inDim)),
-        up: projection("adapter_up", { inDim: size, outDim }, start.up),
+        down: dense(`${key}.adapter_down`, { inDim, outDim: size }, { hasBias: false, start: down }),
+        up: dense(`${key}.adapter_up`, { inDim: size, outDim }, { hasBias: false, start: up }),
         activation: act,
         scaling: config.scaling,
         outDim,
@@ -130,16 +150,16 @@ function bind(
   const which = config.bias === "adapter_only" ? "targets" : config.bias;
   const biases = trainedBiases(which, base, targets);
   const replaced = new Map([
-    ...biases.map(({ parameter }) => [parameter, `base_model.model.${parameter}`] as const),
+    ...biases.map(({ parameter }) => [parameter, keyOf(parameter)] as const),
     ...savedModules(config.modules_to_save ?? [], base, where),
   ]);
   const keys = [...sites.flatMap((own) => own.bottleneck.parameters.map((p) => p.key)), ...replaced.values()];
-  return boundBottlenecks(base, {
+  return boundBottlenecks({
     method: kind.name,
-    startsAsIdentity: start.up === zeros,
+    startsAsIdentity: start.isIdentity,
     sites,
-    replaced,
-    settledConfig: { ...config, target_modules: targetModules },
+    whole: replacing(replaced, base, where),
+    settledConfig: chosen,
     aliases: headAliases(keys, base),
   });
 }
@@ -158,44 +178,17 @@ function targetsOf(
   );
 }
 
-function selected(
-  targetModules: readonly string[] | string,
-  config: BottleneckConfig,
-  base: Base,
-  where: string,
-  origin: ConfigOrigin,
-): ModuleSite[] {
-  const isFile = origin === "file";
-  const savedNames = config.modules_to_save ?? undefined;
-  // The fork matches ends of paths without a dot before them; only its files need that.
-  return selectSites(
-    base.sites,
-    { targetModules, savedModules: savedNames, skipUnknown: isFile, looseSuffix: isFile },
-    where,
-  );
-}
-
-function placed(
+function noPlace(
   kind: LinearBottleneck,
-  site: ModuleSite,
+  site: LinearSite,
   names: LayerNames | undefined,
   base: Base,
   where: string,
-): { readonly site: LinearSite; readonly placement: Placement } {
-  if (site.kind !== "linear")
-    throw new ConfigError(
-      `${where}: target module ${site.name} is no linear layer; ${kind.name} attaches to those only`,
-    );
-  const placement = kind.placementAt(site, names);
-  if (!placement) {
-    const possible = names
-      ? `; on ${base.modelType} it has one at ${[...names.mlpIn, ...names.mlpOut].join(", ")}`
-      : "";
-    throw new ConfigError(
-      `${where}: ${kind.name} has no place at ${site.name}${possible}. A parallel adapter (use_parallel_adapter) goes with any linear layer`,
-    );
-  }
-  return { site, placement };
+): ConfigError {
+  const possible = names ? `; on ${base.modelType} it has one at ${[...names.mlpIn, ...names.mlpOut].join(", ")}` : "";
+  return new ConfigError(
+    `${where}: ${kind.name} has no place at ${site.name}${possible}. A parallel adapter (use_parallel_adapter) goes with any linear layer`,
+  );
 }
 
 /** The fork's 8-bit preparation wraps the output layer, so that its file says lm_head.0.weight. */
@@ -203,7 +196,7 @@ function headAliases(keys: readonly string[], base: Base): Map<string, string> {
   const heads = base.sites.filter((site) => site.kind === "linear" && site.isHead);
   return new Map(
     heads.flatMap(({ name }) => {
-      const begin = `base_model.model.${name}.`;
+      const begin = `${keyOf(name)}.`;
       return keys
         .filter((key) => key.startsWith(begin))
         .map((key) => [key, `${begin}0.${key.slice(begin.length)}`] as const);

@@ -44,11 +44,6 @@ export const otherFunctions: Readonly<Record<string, string>> = {
 
 /** Throws ConfigError, beginning with `where`, for a config that asks for what this LoRA does not do. */
 export function checkFunction(config: LoraConfig, base: Base, where: string): void {
-  if (config.enable_lora) {
-    throw new ConfigError(
-      `${where}: enable_lora (the fork's fused projections) needs a fused query-key-value weight, ${base.modelType} has none`,
-    );
-  }
   refuse(config, otherFunctions, where);
   if (config.ensure_weight_tying && storedNames(base.sites).size > 0)
     throw new ConfigError(`${where}: ensure_weight_tying on a base with a tied output layer is not supported`);

@@ -6,7 +6,7 @@ import { gaussian, type Matrix, matrix, multiply, qr, takeRows, topSvd, transpos
 import type { Base } from "../method.ts";
 import { constant, kaiming, normal } from "../starts.ts";
 import type { LoraConfig, LoraSite } from "./_lora-config.ts";
-import { changedWeight, rowNorms } from "./_lora-weight.ts";
+import { changedWeight, outputNorms } from "./_lora-weight.ts";
 
 interface Factors {
   /** [r, in]. */
@@ -160,7 +160,7 @@ export async function initialise(
     if (keys.magnitude) {
       // B A is zero at the start, or taken out of the base, unless asked otherwise.
       const scaling = init === false ? own.scaling : 0;
-      values.set(keys.magnitude, rowNorms(await changedWeight(base, { ...own, scaling }, values), site.outDim));
+      values.set(keys.magnitude, outputNorms(await changedWeight(base, { ...own, scaling }, values), site));
     }
   }
   return values;

@@ -1,5 +1,6 @@
 /** A LoRA's change of a weight, on the host. */
 import { CheckpointError } from "@graft/core/errors";
+import type { LinearSite } from "@graft/core/nn";
 import type { Base } from "../method.ts";
 import type { LoraConfig, LoraSite } from "./_lora-config.ts";
 
@@ -89,12 +90,15 @@ export async function changedWeight(base: Base, own: LoraSite, values: Values): 
   return weight;
 }
 
-/** L2 norms of the rows of a row-major weight. */
-export function rowNorms(weight: ArrayLike<number>, rows: number): Float32Array {
-  const columns = weight.length / rows;
-  return Float32Array.from({ length: rows }, (_, r) => {
+/** L2 norm of the weights of each output, however they are stored. */
+export function outputNorms(
+  weight: ArrayLike<number>,
+  { inDim, outDim, fanInFanOut }: Pick<LinearSite, "inDim" | "outDim" | "fanInFanOut">,
+): Float32Array {
+  const [ofOutput, ofInput] = fanInFanOut ? [1, outDim] : [inDim, 1];
+  return Float32Array.from({ length: outDim }, (_, r) => {
     let sum = 0;
-    for (let c = 0; c < columns; c++) sum += weight[r * columns + c]! ** 2;
+    for (let c = 0; c < inDim; c++) sum += weight[r * ofOutput + c * ofInput]! ** 2;
     return Math.sqrt(sum);
   });
 }

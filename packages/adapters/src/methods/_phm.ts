@@ -1,10 +1,10 @@
 /** Projections of Kronecker sums: parameterised hypercomplex multiplication (Zhang et al. 2021, arXiv:2102.08597), low rank as in Compacter (Karimi Mahabadi et al. 2021, arXiv:2106.04647). */
 import { ConfigError } from "@graft/core/errors";
 import type { Tensor } from "@graft/core/graph";
-import { addColumns, matmul, mul, reshape, scale, swapAxes } from "@graft/core/ops";
+import { addColumns, einsum, matmul, reshape, scale } from "@graft/core/ops";
 import { z } from "zod";
-import type { Projection, Trace } from "./_bottleneck.ts";
-import { normal, type Start, type StartingParameter, uniform, zeros } from "./_start.ts";
+import { constant, normal, type Start, uniform } from "../starts.ts";
+import type { Projection, StartingParameter, Trace } from "./_bottleneck.ts";
 
 /** Fields of a config with AdapterHub's names and, but for phm_init_range, defaults. */
 export const phmFields = {
@@ -51,27 +51,26 @@ export function phm(config: PhmConfig, site: PhmSite, where: string): Projection
   const ruleKey = config.shared_phm_rule ? `${site.sharedKey}.phm_rule` : `${site.key}.phm_rule`;
   const weightKey = config.shared_W_phm ? `${site.sharedKey}.W_${site.which}` : `${site.key}.W`;
   const bias = `${site.key}.b`;
-  const draw = { normal, uniform }[config.phm_c_init](config.phm_init_range);
+  const draw: StackStart = (shape) => ({ normal, uniform })[config.phm_c_init](config.phm_init_range, shape);
   const rule = stack(ruleKey, [n, n, n], config.factorized_phm_rule ? 1 : undefined, {
     isTrainable: config.learn_phm,
-    first: () => draw,
-    last: () => draw,
+    first: draw,
+    last: draw,
   });
   const glorot = glorotStart(config);
   const weight = stack(weightKey, [n, rows, columns], config.factorized_phm_W ? config.phm_rank : undefined, {
     isTrainable: true,
     first: glorot,
-    last: site.isZero ? () => zeros : glorot,
+    last: site.isZero ? (shape) => constant(0, shape) : glorot,
   });
   return {
     parameters: [
       ...rule.parameters,
       ...weight.parameters,
-      ...(config.phm_bias ? [{ key: bias, shape: [site.outDim], trainable: true, start: zeros }] : []),
+      ...(config.phm_bias ? [{ key: bias, ...constant(0, [site.outDim]) }] : []),
     ],
     apply(x, trace, factor = 1) {
-      const sum = matmul(rule.value(trace), weight.value(trace), { transA: true }); // [n n, rows columns]
-      const blocks = swapAxes(reshape(sum, [n, n, rows, columns]), 1); // [n, rows, n, columns]
+      const blocks = einsum("ipq,iab->paqb", rule.value(trace), weight.value(trace)); // [n, rows, n, columns]
       const h = reshape(blocks, [site.inDim, site.outDim]);
       if (!config.phm_bias) return matmul(x, h, { scale: factor });
       return scale(addColumns(matmul(x, h), trace.parameter(bias)), factor); // [tokens, out]
@@ -79,23 +78,23 @@ export function phm(config: PhmConfig, site: PhmSite, where: string): Projection
   };
 }
 
-function glorotStart({
-  hypercomplex_nonlinearity,
-  phm_init_range,
-}: PhmConfig): (rows: number, columns: number) => Start {
+/** How matrices [count, rows, columns] start. */
+type StackStart = (shape: readonly [number, number, number]) => Start;
+
+function glorotStart({ hypercomplex_nonlinearity, phm_init_range }: PhmConfig): StackStart {
   switch (hypercomplex_nonlinearity) {
     case "glorot-uniform":
-      return (rows, columns) => uniform(Math.sqrt(6 / (rows + columns)));
+      return (shape) => uniform(Math.sqrt(6 / (shape[1] + shape[2])), shape);
     case "glorot-normal":
-      return (rows, columns) => normal(Math.sqrt(2 / (rows + columns)));
+      return (shape) => normal(Math.sqrt(2 / (shape[1] + shape[2])), shape);
     case "normal":
-      return () => normal(phm_init_range);
+      return (shape) => normal(phm_init_range, shape);
   }
 }
 
 interface Stack {
   readonly parameters: readonly StartingParameter[];
-  /** [count, rows columns]. */
+  /** [count, rows, columns]. */
   value(trace: Trace): Tensor;
 }
 
@@ -104,41 +103,21 @@ function stack(
   key: string,
   [count, rows, columns]: readonly [number, number, number],
   rank: number | undefined,
-  how: {
-    readonly isTrainable: boolean;
-    readonly first: (rows: number, columns: number) => Start;
-    readonly last: (rows: number, columns: number) => Start;
-  },
+  how: { readonly isTrainable: boolean; readonly first: StackStart; readonly last: StackStart },
 ): Stack {
-  const trainable = how.isTrainable;
+  const { isTrainable } = how;
   if (rank === undefined) {
-    const start = how.last(rows, columns);
     return {
-      parameters: [{ key, shape: [count, rows, columns], trainable, start }],
-      value: ({ parameter }) => reshape(parameter(key), [count, rows * columns]),
+      parameters: [{ key, isTrainable, ...how.last([count, rows, columns]) }],
+      value: ({ parameter }) => parameter(key),
     };
   }
   const [left, right] = [`${key}_left`, `${key}_right`];
   return {
     parameters: [
-      { key: left, shape: [count, rows, rank], trainable, start: how.first(rows, rank) },
-      { key: right, shape: [count, rank, columns], trainable, start: how.last(rank, columns) },
+      { key: left, isTrainable, ...how.first([count, rows, rank]) },
+      { key: right, isTrainable, ...how.last([count, rank, columns]) },
     ],
-    value: ({ parameter }) => reshape(products(parameter(left), parameter(right)), [count, rows * columns]),
+    value: ({ parameter }) => einsum("iar,irb->iab", parameter(left), parameter(right)),
   };
-}
-
-/** left_i right_i for each i, [count rows, columns]: one product with the left factors on the diagonal of blocks. left: [count, rows, rank]; right: [count, rank, columns]. */
-function products(left: Tensor, right: Tensor): Tensor {
-  const [count, rows, rank] = left.shape as [number, number, number];
-  const { graph } = left;
-  const wide = count * rank;
-  const repeat = Float32Array.from({ length: rank * wide }, (_, i) => (Math.floor(i / wide) === i % rank ? 1 : 0));
-  const diagonal = Float32Array.from({ length: count * rows * wide }, (_, i) =>
-    Math.floor(i / wide / rows) === Math.floor((i % wide) / rank) ? 1 : 0,
-  );
-  const size = `${count}x${rows}x${rank}`;
-  const tiled = matmul(reshape(left, [count * rows, rank]), graph.constant(`phm.repeat.${size}`, [rank, wide], repeat)); // [count rows, count rank]
-  const blocks = mul(tiled, graph.constant(`phm.diagonal.${size}`, [count * rows, wide], diagonal));
-  return matmul(blocks, reshape(right, [wide, right.shape[2]!]));
 }

@@ -4,6 +4,7 @@ import { defineLinearBottleneck, seriesPlacement } from "./_linear-bottleneck.ts
 export const adapterp = defineLinearBottleneck({
   name: "adapterp",
   matches: (config) => !config.use_parallel_adapter && config.use_adapterp,
+  trainingDefaults: { use_adapterp: true },
   defaultTargets: ({ mlpOut }) => mlpOut,
   placementAt: seriesPlacement,
 });

@@ -2,7 +2,6 @@
  * LoRA: f(x) + (alpha / r) B A x (Hu et al. 2021, arXiv:2106.09685, eq. 3), with PEFT's options: rsLoRA (Kalajdzievski 2023, arXiv:2312.03732), DoRA (Liu et al. 2024,
  * arXiv:2402.09353, eq. 5), patterns, embeddings, modules_to_save, trained biases. Reads the LLM-Adapters fork's config too.
  */
-import { ConfigError } from "@graft/core/errors";
 import type { Tensor } from "@graft/core/graph";
 import type { AdapterParameter, Hooks, LinearSite } from "@graft/core/nn";
 import { add, dropout, embedding, inverseRowNorm, matmul, mul, mulColumns, scale, transpose } from "@graft/core/ops";
@@ -10,10 +9,11 @@ import { hashText } from "@graft/core/random";
 import type { z } from "zod";
 import { savedModules } from "../base-parameters.ts";
 import { type Base, type BoundMethod, defineMethod, type LowRank } from "../method.ts";
+import { isFused } from "./fused-lora.ts";
 import { olderBiasKeys, type Replaced, replacing, savedBaseOf, valueOf, wrappedBiases } from "../replaced.ts";
 import { checkFunction, type LoraConfig, loraConfig, type LoraSite, loraSites } from "./_lora-config.ts";
 import { checkInitialisation, findInitialisation, initialise } from "./_lora-init.ts";
-import { changedWeight, rowNorms, toPlainLora } from "./_lora-weight.ts";
+import { changedWeight, outputNorms, toPlainLora } from "./_lora-weight.ts";
 
 export type { LoraConfig } from "./_lora-config.ts";
 
@@ -22,6 +22,7 @@ export const lora = defineMethod<LoraConfig>({
   peftType: "LORA",
   sizeFields: ["r", "lora_alpha"],
   config: loraConfig as z.ZodType<LoraConfig>,
+  matches: (config) => !isFused(config),
   trainingDefaults: { r: 8, lora_alpha: 16, lora_dropout: 0.05 },
   bind(config, base, where, origin) {
     checkFunction(config, base, where);
@@ -136,14 +137,19 @@ function loraHooks(
       const dropped = drop(x, site.name);
       const low = matmul(dropped, a, { transB: true }); // [tokens, r]
       if (!keys.magnitude) return add(rest(x), matmul(low, b, { transB: true, scale: scaling }));
-      const change = matmul(b, a, { scale: scaling }); // [out, in]
+      // [out, in], or [in, out] as the weight is stored.
+      const product = (left: Tensor, right: Tensor, factor: number) =>
+        site.fanInFanOut
+          ? matmul(right, left, { transA: true, transB: true, scale: factor })
+          : matmul(left, right, { scale: factor });
+      const change = product(b, a, scaling);
       return doraOutput(site, {
         x,
         dropped,
         f: rest,
-        multiply: (input) => without(matmul(input, weight, { transB: true }), input),
+        multiply: (input) => without(matmul(input, weight, { transB: !site.fanInFanOut }), input),
         weight,
-        change: start ? add(change, matmul(start.b, start.a, { scale: -scaling })) : change,
+        change: start ? add(change, product(start.b, start.a, -scaling)) : change,
         low: matmul(low, b, { transB: true, scale: scaling }),
         magnitude: parameter(keys.magnitude),
       });
@@ -164,7 +170,7 @@ interface DoraCall {
   readonly f: (x: Tensor) => Tensor;
   readonly multiply: (x: Tensor) => Tensor;
   readonly weight: Tensor;
-  /** What is added to `weight`: [out, in]. */
+  /** What is added to `weight`, of its shape. */
   readonly change: Tensor;
   /** s B A of the dropped x: [tokens, out]. */
   readonly low: Tensor;
@@ -173,9 +179,7 @@ interface DoraCall {
 
 /** m / |W + s B A| (W x + s B A x) + bias, the norm a constant to the gradient (DoRA, section 4.3). With dropout the part beyond f(x) sees the dropped x, as in PEFT. */
 function doraOutput(site: LinearSite, d: DoraCall): Tensor {
-  if (site.fanInFanOut)
-    throw new ConfigError(`use_dora on ${site.name}: weights stored [in, out] are not supported yet`);
-  const factor = mul(d.magnitude, inverseRowNorm(d.weight, d.change)); // [out]
+  const factor = mul(d.magnitude, inverseRowNorm(d.weight, d.change, site.fanInFanOut)); // [out]
   if (d.dropped === d.x && !site.hasBias) return mulColumns(add(d.f(d.x), d.low), factor);
   const plain = d.multiply(d.dropped);
   return add(d.f(d.x), add(mulColumns(add(plain, d.low), factor), scale(plain, -1)));
@@ -193,11 +197,11 @@ function mergeLora(
     merged.set(`${site.name}.weight`, async () => {
       const weight = await changedWeight(base, own, values);
       if (keys.magnitude && site.kind === "linear") {
-        const norms = rowNorms(weight, site.outDim);
+        const norms = outputNorms(weight, site);
         const magnitude = valueOf(values, keys.magnitude, where);
         for (let i = 0; i < weight.length; i++) {
-          const row = Math.floor(i / site.inDim);
-          weight[i] = weight[i]! * (magnitude[row]! / norms[row]!);
+          const out = site.fanInFanOut ? i % site.outDim : Math.floor(i / site.inDim);
+          weight[i] = weight[i]! * (magnitude[out]! / norms[out]!);
         }
       }
       return Float32Array.from(weight);

@@ -4,6 +4,7 @@ import { defineLinearBottleneck, parallelPlacement } from "./_linear-bottleneck.
 export const parallel = defineLinearBottleneck({
   name: "parallel",
   matches: (config) => config.use_parallel_adapter,
+  trainingDefaults: { use_parallel_adapter: true },
   defaultTargets: ({ qkv }) => qkv,
   placementAt: parallelPlacement,
 });

@@ -1,11 +1,10 @@
 /** VeRA: f(x) + b o B (d o A x), A and B frozen, random and shared by all layers, b and d trained (Kopiczko et al. 2023, arXiv:2310.11454, eq. 2). */
 import { add, matmul, mulColumns, slice } from "@graft/core/ops";
-import { ConfigError } from "@graft/core/errors";
 import { z } from "zod";
 import { added, multiply, scaledRows, takeColumns, takeRows } from "../linear-algebra.ts";
 import { defineLinearMethod, type LinearAdapter } from "../linear-method.ts";
 import { constant, normal } from "../starts.ts";
-import { layerFields, targetFields } from "../target-config.ts";
+import { layerFields, refuseBias, targetFields } from "../target-config.ts";
 import { TorchRandom } from "../torch-random.ts";
 
 const veraConfig = z.looseObject({
@@ -31,10 +30,7 @@ export const vera = defineLinearMethod<VeraConfig>({
   config: veraConfig as z.ZodType<VeraConfig>,
   startsAsIdentity: (config) => config.init_weights,
   check({ bias }, { where }) {
-    if (bias !== "none")
-      throw new ConfigError(
-        `${where}: bias "${bias}" is not supported: PEFT's files do not hold the biases that VeRA trains`,
-      );
+    refuseBias("VeRA", bias, where);
   },
   /** As large as the largest layer needs; another reads the first columns of A and the first rows of B. */
   shared({ r, projection_prng_key: key, save_projection: isSaved }, sites) {

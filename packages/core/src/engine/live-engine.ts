@@ -3,6 +3,7 @@ import { DataError } from "../errors/index.ts";
 import {
   applyProcessors,
   argmax,
+  cacheOptionsFor,
   type Draw,
   drawFor,
   logSoftmax,
@@ -107,14 +108,14 @@ class LiveEngine implements Engine {
       eosTokenIds: model.generation.eosTokenIds,
       device: device.info.description || device.info.device,
     };
-    const slotBytes = 4 * config.kvHeads * config.headDim;
-    const perBinding = Math.floor(device.capabilities.limits.maxStorageBufferBindingSize / (slotBytes * pageSize));
-    const wanted = maxSequences * Math.ceil(config.maxLength / pageSize);
-    const total =
-      pages ??
-      Math.max(1, Math.min(wanted, perBinding, Math.floor(2 ** 30 / (2 * config.layers * slotBytes * pageSize))));
-    this.#pages = new PageAllocator(total);
-    this.#forward = new PagedForward(model, { pages: total, pageSize, maxSequences, maxRows });
+    const cache = cacheOptionsFor(config, device.capabilities, {
+      maxSequences,
+      pageSize,
+      maxRows,
+      ...(pages ? { pages } : {}),
+    });
+    this.#pages = new PageAllocator(cache.pages);
+    this.#forward = new PagedForward(model, cache);
     this.#scheduler = new Scheduler({ maxRows, maxSequences });
     this.#bank = new AdapterBank(async (weights) => {
       await this.#pass.catch(() => undefined);
@@ -216,7 +217,8 @@ class LiveEngine implements Engine {
   #job(request: EngineRequest, version: Version | undefined, virtual: readonly number[]): Job {
     const job: Job = {
       request,
-      group: version?.id ?? "",
+      // What cannot stand in one pass with other adapters gets passes of its own.
+      group: version && !this.#forward.canShare(version.weights) ? version.id : "",
       version,
       ids: [...virtual, ...request.promptIds],
       promptLength: virtual.length + request.promptIds.length,
@@ -291,11 +293,18 @@ class LiveEngine implements Engine {
     const pages = chosen.map(({ job }) => [...job.pages]);
     // Only what looks at more than the chosen token brings its logits back.
     const needsLogits = readers.some(({ job, draw }) => draw === undefined || job.request.logprobs);
-    const next = await this.#forward.next(rows, pages, chosen[0]!.job.version?.weights, needsLogits);
+    const adapters = chosen.map(({ job }) => job.version?.weights);
+    const next = await this.#forward.next(rows, pages, adapters, needsLogits);
     for (const { job, tokens } of chosen) job.cached += tokens;
     const { vocabSize } = this.info;
     for (const [i, { job, position, draw }] of readers.entries()) {
       if (job.isOver) continue;
+      const error = next.errors.get(i);
+      if (error) {
+        job.error = error;
+        this.#finish(job, "abort");
+        continue;
+      }
       const own = next.logits?.subarray(i * vocabSize, (i + 1) * vocabSize);
       if (position < job.promptLength - 1)
         job.promptLogprobs.push(tokenLogprob(own!, job.ids[position + 1]!, job.request.logprobs ?? 0));

@@ -1,4 +1,4 @@
-/** Generation and scoring over token ids: continuous batching on one paged cache, one adapter (or none) per call. */
+/** Generation and scoring over token ids: continuous batching on one paged cache, with one adapter, or none, or each request with its own. */
 import { ConfigError, DataError } from "../errors/index.ts";
 import type { Capabilities } from "@graft/kernels";
 import type { BaseModel, ModelSizes } from "../models/index.ts";
@@ -23,6 +23,8 @@ export interface IdsRequest extends GenerateOptions {
   readonly promptIds: readonly number[];
   /** What errors call it; its number where it has none. */
   readonly name?: string | undefined;
+  /** Its own adapter, or undefined for none, in place of the call's. */
+  readonly adapter?: AdapterWeights | undefined;
   /** Also gives the log-probability of each new token. */
   readonly logprobs?: boolean;
   /** Text ends generation: called with the new ids after each token; true stops. */
@@ -45,10 +47,13 @@ export interface GeneratorOptions {
   readonly pages?: number;
 }
 
+/** A request with its adapter settled, and the ids of its virtual tokens before the prompt's. */
+type OwnedRequest = IdsRequest & { readonly adapter: AdapterWeights | undefined };
+
 /** A sequence that is running: what is computed, what is still to compute, and its pages. */
 interface Running {
   readonly index: number;
-  readonly request: IdsRequest;
+  readonly request: OwnedRequest;
   readonly ids: number[];
   readonly logprobs: number[];
   readonly random: Random;
@@ -104,19 +109,26 @@ export class Generator {
       readonly onResult?: ((index: number, result: IdsSequence[]) => void) | undefined;
     } = {},
   ): Promise<IdsSequence[][]> {
-    const virtual = virtualIdsOf(adapter?.adapter);
-    for (const [i, request] of given.entries()) this.#check(request, i, virtual.length);
-    const requests = given.map((request) => ({ ...request, promptIds: [...virtual, ...request.promptIds] }));
+    const requests = given.map((request, i): OwnedRequest => {
+      const own = "adapter" in request ? request.adapter : adapter;
+      const virtual = virtualIdsOf(own?.adapter);
+      this.#check(request, i, virtual.length);
+      return { ...request, adapter: own, promptIds: [...virtual, ...request.promptIds] };
+    });
     const results: IdsSequence[][] = requests.map(() => []);
     const finish = (index: number, sequences: IdsSequence[]): void => {
       results[index] = sequences;
       options.onResult?.(index, sequences);
     };
     const hasBeams = (i: number): boolean => (requests[i]!.numBeams ?? 1) > 1 && requests[i]!.maxNewTokens > 0;
-    const beams = [...requests.keys()].filter(hasBeams);
-    const plain = [...requests.keys()].filter((i) => !hasBeams(i));
-    await this.#beamSearches(beams, requests, adapter, finish, options.signal);
-    await this.#decode(plain, requests, adapter, finish, options.signal);
+    const beams = Map.groupBy([...requests.keys()].filter(hasBeams), (i) => requests[i]!.adapter);
+    for (const [own, indexes] of beams) await this.#beamSearches(indexes, requests, own, finish, options.signal);
+    // What cannot stand in one pass with other adapters gets passes of its own.
+    const plain = Map.groupBy(
+      [...requests.keys()].filter((i) => !hasBeams(i)),
+      (i) => (this.#isShareable(requests[i]!.adapter) ? undefined : requests[i]!.adapter),
+    );
+    for (const indexes of plain.values()) await this.#decode(indexes, requests, finish, options.signal);
     return results;
   }
 
@@ -226,6 +238,10 @@ export class Generator {
       throw new ConfigError(`num_return_sequences ${numReturnSequences} is over num_beams ${numBeams}`);
   }
 
+  #isShareable(adapter: AdapterWeights | undefined): boolean {
+    return adapter === undefined || this.#forward.canShare(adapter);
+  }
+
   #eosOf(request: GenerateOptions): ReadonlySet<number> {
     return new Set(request.eosTokenIds ?? this.model.generation.eosTokenIds);
   }
@@ -233,8 +249,7 @@ export class Generator {
   /** Sequences join when pages are free and leave when they end. */
   async #decode(
     indexes: readonly number[],
-    requests: readonly IdsRequest[],
-    adapter: AdapterWeights | undefined,
+    requests: readonly OwnedRequest[],
     finish: (index: number, sequences: IdsSequence[]) => void,
     signal: AbortSignal | undefined,
   ): Promise<void> {
@@ -273,7 +288,7 @@ export class Generator {
         }
         running = running.filter((state) => state.pages.length > 0);
         if (running.length > 0)
-          await this.#step(running, adapter, (state, reason) => this.#end(state, reason, done, requests, finish));
+          await this.#step(running, (state, reason) => this.#end(state, reason, done, requests, finish));
         running = running.filter((state) => state.pages.length > 0);
       }
     } finally {
@@ -282,11 +297,7 @@ export class Generator {
   }
 
   /** One pass: a token of every sequence that is past its prompt, and chunks of prompts as far as rows last. */
-  async #step(
-    running: readonly Running[],
-    adapter: AdapterWeights | undefined,
-    end: (state: Running, reason: FinishReason) => void,
-  ): Promise<void> {
+  async #step(running: readonly Running[], end: (state: Running, reason: FinishReason) => void): Promise<void> {
     const { maxRows } = this.#forward.options;
     const rows: Row[] = [];
     const wanted: { readonly state: Running; readonly draw: Draw | undefined }[] = [];
@@ -302,12 +313,13 @@ export class Generator {
       state.cached += count;
     }
     // Only what needs the host's processors brings its logits back.
-    const { ids, logprobs, logits } = await this.#forward.next(
+    const { ids, logprobs, logits, errors } = await this.#forward.next(
       rows,
       running.map((state) => state.pages),
-      adapter,
+      running.map((state) => state.request.adapter),
       wanted.some(({ draw }) => draw === undefined),
     );
+    for (const error of errors.values()) throw error;
     const { vocabSize } = this.model.config;
     for (const [i, { state, draw }] of wanted.entries()) {
       const own = draw ? undefined : logits!.subarray(i * vocabSize, (i + 1) * vocabSize);

@@ -2,7 +2,8 @@
 import type { DeviceBuffer } from "@graft/kernels";
 import { Arena, type InputData, Program, tunedPlan } from "../graph/index.ts";
 import { type BaseModel, traceModelOf, tracePaged } from "../models/index.ts";
-import type { AdapterWeights } from "../nn/index.ts";
+import type { Adapter, AdapterMix, AdapterWeights } from "../nn/index.ts";
+import { AdapterMixer, type Mixture } from "./adapter-mixer.ts";
 import { DataError } from "../errors/index.ts";
 import { type Draw, GREEDY } from "./logits.ts";
 
@@ -25,6 +26,8 @@ export interface NextTokens {
   readonly logprobs: Float32Array;
   /** [wanted, vocabSize], if they were asked for. */
   readonly logits: Float32Array | undefined;
+  /** By number of the wanted row, those that have no next token. */
+  readonly errors: ReadonlyMap<number, DataError>;
 }
 
 export interface CacheOptions {
@@ -36,6 +39,9 @@ export interface CacheOptions {
   readonly maxRows: number;
 }
 
+/** One adapter, or none, for all sequences of a call, or each its own, in the order of their pages. Several must be able to share (canShare). */
+export type Adapters = AdapterWeights | undefined | readonly (AdapterWeights | undefined)[];
+
 type Outputs = "logits" | "tokens" | "both";
 
 export class PagedForward {
@@ -44,14 +50,16 @@ export class PagedForward {
   #model: BaseModel;
   #arena: Arena;
   #cache = new Map<string, DeviceBuffer>();
-  /** By adapter, then by shape. The base alone is under undefined. */
-  #programs = new Map<AdapterWeights | undefined, Map<string, Promise<Program>>>();
+  /** By adapters, then by shape; least recently used first. */
+  #programs = new Map<string, { readonly uses: readonly object[]; readonly byShape: Map<string, Promise<Program>> }>();
+  #mixer: AdapterMixer;
 
   constructor(model: BaseModel, options: CacheOptions) {
     this.#model = model;
     this.options = options;
     this.maxPages = Math.ceil(model.config.maxLength / options.pageSize);
     this.#arena = new Arena(model.device);
+    this.#mixer = new AdapterMixer(model, (used) => this.#drop(used));
     const { kvHeads, headDim, layers } = model.config;
     for (let layer = 0; layer < layers; layer++) {
       for (const which of ["k", "v"]) {
@@ -64,39 +72,42 @@ export class PagedForward {
     }
   }
 
+  /** Can rows of this adapter stand in one pass with rows of other adapters? */
+  canShare(adapter: AdapterWeights): boolean {
+    return this.#mixer.canShare(adapter);
+  }
+
   /**
    * Computes rows, in order, writing their keys and values into the pages of their sequence. pages: page numbers of each sequence.
    * Returns the logits of the wanted rows, [wanted, vocabSize].
    */
-  async run(
-    rows: readonly Row[],
-    pages: readonly (readonly number[])[],
-    adapter: AdapterWeights | undefined,
-  ): Promise<Float32Array> {
-    const [logits] = await this.#execute("logits", rows, pages, adapter);
+  async run(rows: readonly Row[], pages: readonly (readonly number[])[], adapters: Adapters): Promise<Float32Array> {
+    const [logits] = await this.#execute("logits", rows, pages, adapters);
     return (logits as Float32Array).subarray(0, wantedOf(rows).length * this.#model.config.vocabSize);
   }
 
   /**
    * The same, and the device chooses the token after each wanted row: a few bytes come back, or with `withLogits` the logits too.
-   * Throws DataError if a row has no next token because the model gave NaN.
+   * A row for which the model gave NaN has no next token, but an error.
    */
   async next(
     rows: readonly Row[],
     pages: readonly (readonly number[])[],
-    adapter: AdapterWeights | undefined,
+    adapters: Adapters,
     withLogits: boolean,
   ): Promise<NextTokens> {
     const wanted = wantedOf(rows);
-    const [ids, logprobs, logits] = await this.#execute(withLogits ? "both" : "tokens", rows, pages, adapter);
-    const bad = wanted.findIndex((_, i) => ids![i]! < 0);
-    if (bad >= 0) {
-      const { position } = rows[wanted[bad]!]!;
-      throw new DataError(
-        `the model gave NaN after position ${position}${adapter ? `, with an adapter of ${adapter.adapter.method}` : ""}: its weights are damaged, or too large for their type`,
-      );
+    const [ids, logprobs, logits] = await this.#execute(withLogits ? "both" : "tokens", rows, pages, adapters);
+    const errors = new Map<number, DataError>();
+    for (const [i, row] of wanted.entries()) {
+      if (ids![i]! >= 0) continue;
+      const { position, sequence } = rows[row]!;
+      const adapter = adapterOf(adapters, sequence);
+      const message = `the model gave NaN after position ${position}${adapter ? `, with an adapter of ${adapter.adapter.method}` : ""}: its weights are damaged, or too large for their type`;
+      errors.set(i, new DataError(message));
     }
     return {
+      errors,
       ids: (ids as Int32Array).subarray(0, wanted.length),
       logprobs: (logprobs as Float32Array).subarray(0, wanted.length),
       logits: (logits as Float32Array | undefined)?.subarray(0, wanted.length * this.#model.config.vocabSize),
@@ -107,13 +118,14 @@ export class PagedForward {
     outputs: Outputs,
     rows: readonly Row[],
     pages: readonly (readonly number[])[],
-    adapter: AdapterWeights | undefined,
+    adapters: Adapters,
   ): Promise<InputData[]> {
     const { pageSize, maxSequences } = this.options;
     const wanted = wantedOf(rows);
     const rowCount = bucket(rows.length);
     const outputCount = bucket(Math.max(1, wanted.length));
-    const program = await this.#program(outputs, rowCount, outputCount, adapter);
+    const attached = await this.#attached(new Set(pages.map((_, sequence) => adapterOf(adapters, sequence))));
+    const program = await this.#program(outputs, rowCount, outputCount, attached);
     const fill = (value: number, get: (row: Row) => number) =>
       Int32Array.from({ length: rowCount }, (_, i) => (rows[i] ? get(rows[i]) : value));
     const table = new Int32Array(maxSequences * this.maxPages);
@@ -129,6 +141,9 @@ export class PagedForward {
       pages: table,
       wanted: Int32Array.from({ length: outputCount }, (_, i) => wanted[i] ?? 0),
       sampling: Float32Array.from(draws.flatMap((d) => [d.temperature, d.topK, d.topP, d.uniform])),
+      ...attached.inputs(
+        Array.from({ length: rowCount }, (_, i) => (rows[i] ? adapterOf(adapters, rows[i].sequence) : undefined)),
+      ),
     });
   }
 
@@ -155,46 +170,86 @@ export class PagedForward {
     }
   }
 
-  /** Frees the programs of an adapter that is about to be freed. */
+  /** Frees what is kept of an adapter that is about to be freed, or whose values have changed. */
   async forget(adapter: AdapterWeights): Promise<void> {
-    const programs = this.#programs.get(adapter);
-    this.#programs.delete(adapter);
-    for (const program of programs?.values() ?? []) (await program).destroy();
+    await this.#drop(adapter);
+    await this.#mixer.forget(adapter);
   }
 
   async destroy(): Promise<void> {
-    for (const programs of this.#programs.values()) for (const program of programs.values()) (await program).destroy();
-    this.#programs.clear();
+    for (const key of [...this.#programs.keys()]) await this.#evict(key);
+    this.#mixer.destroy();
     for (const buffer of this.#cache.values()) buffer.destroy();
   }
 
-  #program(outputs: Outputs, rows: number, wanted: number, adapter: AdapterWeights | undefined): Promise<Program> {
-    const own = this.#programs.get(adapter) ?? new Map<string, Promise<Program>>();
-    this.#programs.set(adapter, own);
-    const key = `${rows}x${wanted} ${outputs}`;
-    const known = own.get(key);
+  /** What a program of these adapters needs: one of them, or none, is attached as it is; several are mixed. */
+  async #attached(adapters: ReadonlySet<AdapterWeights | undefined>): Promise<Attached> {
+    if (adapters.size > 1) {
+      const mixture = await this.#mixer.mixtureOf([...adapters].filter((one) => one !== undefined));
+      return { ...mixture, adapter: undefined };
+    }
+    const [one] = adapters;
+    return {
+      key: one ? `adapter ${this.#mixer.numberOf(one)}` : "base",
+      adapter: one?.adapter,
+      mix: undefined,
+      uses: one ? [one] : [],
+      buffer: (name) => one!.buffers.get(name.slice("adapter/0/".length))!,
+      inputs: () => ({}),
+    };
+  }
+
+  async #drop(used: object): Promise<void> {
+    for (const [key, { uses }] of [...this.#programs]) if (uses.includes(used)) await this.#evict(key);
+  }
+
+  async #evict(key: string): Promise<void> {
+    const entry = this.#programs.get(key);
+    this.#programs.delete(key);
+    for (const program of entry?.byShape.values() ?? []) (await program).destroy();
+  }
+
+  async #program(outputs: Outputs, rows: number, wanted: number, attached: Attached): Promise<Program> {
+    const { key } = attached;
+    const entry = this.#programs.get(key) ?? { uses: attached.uses, byShape: new Map<string, Promise<Program>>() };
+    this.#programs.delete(key);
+    this.#programs.set(key, entry);
+    if (this.#programs.size > MAX_COMBINATIONS) await this.#evict(this.#programs.keys().next().value!);
+    const shape = `${rows}x${wanted} ${outputs}`;
+    const known = entry.byShape.get(shape);
     if (known) return known;
-    const made = this.#bind(outputs, rows, wanted, adapter);
-    own.set(key, made);
-    made.catch(() => own.delete(key));
+    const made = this.#bind(outputs, rows, wanted, attached);
+    entry.byShape.set(shape, made);
+    made.catch(() => entry.byShape.delete(shape));
     return made;
   }
 
-  async #bind(outputs: Outputs, rows: number, wanted: number, adapter: AdapterWeights | undefined): Promise<Program> {
+  async #bind(outputs: Outputs, rows: number, wanted: number, attached: Attached): Promise<Program> {
     const { pages, pageSize, maxSequences } = this.options;
     const shape = { rows, outputs: wanted, sequences: maxSequences, maxPages: this.maxPages, pageSize, pages };
-    const { graph, logits, ids, logprobs } = tracePaged(traceModelOf(this.#model), shape, {
-      adapter: adapter?.adapter,
-    });
+    const { adapter, mix } = attached;
+    const { graph, logits, ids, logprobs } = tracePaged(traceModelOf(this.#model), shape, { adapter, mix });
     const resolve = (name: string): DeviceBuffer => {
       if (name.startsWith("base/")) return this.#model.weights.get(name.slice(5))!.buffer;
       if (name.startsWith("cache/")) return this.#cache.get(name)!;
-      return adapter!.buffers.get(name.slice("adapter/0/".length))!;
+      return attached.buffer(name);
     };
     const results = { logits: [logits], tokens: [ids, logprobs], both: [ids, logprobs, logits] }[outputs];
     const made = await tunedPlan(graph, results, this.#model.device);
     return Program.bind(this.#model.device, this.#arena, made, resolve, `forward ${rows} rows`);
   }
+}
+
+/** Sets of adapters whose programs are kept. */
+const MAX_COMBINATIONS = 64;
+
+interface Attached extends Omit<Mixture, "mix"> {
+  readonly adapter: Adapter | undefined;
+  readonly mix: AdapterMix | undefined;
+}
+
+function adapterOf(adapters: Adapters, sequence: number): AdapterWeights | undefined {
+  return adapters instanceof Array ? adapters[sequence] : (adapters as AdapterWeights | undefined);
 }
 
 const wantedOf = (rows: readonly Row[]) => rows.flatMap((row, i) => (row.isWanted ? [i] : []));

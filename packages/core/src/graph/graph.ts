@@ -37,7 +37,7 @@ export class Graph {
   readonly nodes: Node[] = [];
   readonly values: { readonly tensor: Tensor; readonly origin: Origin }[] = [];
   #named = new Map<string, Tensor>();
-  #groupOf = new Map<number, Tensor>();
+  #stacks = new Map<number, { readonly whole: Tensor; readonly group: Tensor }>();
   #block: number | undefined;
 
   /** A tensor the caller writes before each run. Asking again for a name gives the same tensor; throws ShapeError if the spec differs. */
@@ -51,18 +51,18 @@ export class Graph {
   }
 
   /**
-   * A param that holds one tensor of `shape` for each of several groups of rows: [groups, ...shape]. `group` [rows] i32 says which is a row's own; none of them where
-   * it is negative. Products with it and row vectors from it are taken row by row; everything else refuses it.
+   * A param [groups, ...shape] that holds a tensor for each of several groups of rows, under a handle of `shape`, as if it were one. `group` [rows] i32 says which is a
+   * row's own; none of them where it is negative. Products with it and row vectors from it are taken row by row; everything else throws StackError.
    */
   stack(name: string, groups: number, shape: readonly number[], group: Tensor): Tensor {
-    const tensor = this.param(name, [groups, ...shape]);
-    this.#groupOf.set(tensor.id, group);
-    return tensor;
+    const whole = this.param(name, [groups, ...shape]);
+    this.#stacks.set(whole.id, { whole, group });
+    return handle(this, whole.id, { shape, dtype: whole.dtype });
   }
 
-  /** The groups of rows that a stack is read by; undefined for an ordinary tensor. */
-  groupOf(tensor: Tensor): Tensor | undefined {
-    return this.#groupOf.get(tensor.id);
+  /** What is behind the handle of a stack; undefined for an ordinary tensor. */
+  stackOf(tensor: Tensor): { readonly whole: Tensor; readonly group: Tensor } | undefined {
+    return this.#stacks.get(tensor.id);
   }
 
   /** Data that belongs to the graph: a rotary table, ALiBi slopes. Uploaded once when the graph is bound. */
@@ -79,9 +79,9 @@ export class Graph {
 
   /** Appends a node. Throws ShapeError, with the op's name, if the inputs do not fit. */
   apply<A extends Attrs>(op: Op<A>, inputs: readonly Tensor[], attrs: A): Tensor[] {
-    for (const t of inputs) {
+    for (const [i, t] of inputs.entries()) {
       if (t.graph !== this) throw new ShapeError(`${op.name}: an input belongs to another graph`);
-      if (this.#groupOf.has(t.id) && !op.takesStacks)
+      if (this.#stacks.has(t.id) && op.takesStack !== i)
         throw new StackError(`${op.name} does not take a stack of tensors, one for each group of rows`);
     }
     const outputs: Tensor[] = [];
@@ -124,12 +124,17 @@ export class Graph {
   }
 
   #value({ shape, dtype }: Spec, origin: Origin): Tensor {
-    const tensor: Tensor = { graph: this, id: this.values.length, shape, dtype };
-    // A handle prints without the whole graph behind it.
-    Object.defineProperty(tensor, "graph", { enumerable: false });
+    const tensor = handle(this, this.values.length, { shape, dtype });
     this.values.push({ tensor, origin });
     return tensor;
   }
+}
+
+function handle(graph: Graph, id: number, { shape, dtype }: Spec): Tensor {
+  const tensor: Tensor = { graph, id, shape, dtype };
+  // A handle prints without the whole graph behind it.
+  Object.defineProperty(tensor, "graph", { enumerable: false });
+  return tensor;
 }
 
 export function sizeOf(shape: readonly number[]): number {

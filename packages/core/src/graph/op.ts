@@ -92,8 +92,8 @@ export interface Op<A extends Attrs = Attrs> {
   readonly isSum?: boolean;
   /** Attributes with which the op also adds one more input of its output's shape, given last; undefined if these cannot. */
   absorbAdd?(attrs: A): A | undefined;
-  /** Takes stacks of tensors (Graph.stack) with the group of each row; other ops refuse them. */
-  readonly takesStacks?: boolean;
+  /** The input that may be a stack of tensors (Graph.stack); everywhere else they are refused. */
+  readonly takesStack?: number;
   /** Inputs written in place. A node that mutates is kept though nothing reads it. */
   readonly mutates?: readonly number[];
   readonly cases: readonly OpCase<A>[];

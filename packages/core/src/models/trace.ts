@@ -4,19 +4,23 @@ import type { DType } from "../graph/graph.ts";
 import { Graph, type Tensor } from "../graph/graph.ts";
 import type { ModelDefinition, ModelSizes } from "./model.ts";
 import {
+  add,
   attention,
   cacheWrite,
   crossEntropy,
   embedding,
   linearCrossEntropy,
   matmulOp,
+  mul,
   pagedAttention,
   reshape,
   sample,
   scaledSumOf,
 } from "../ops/index.ts";
 import { type AttentionImplementation, ModelContext } from "../nn/context.ts";
-import { attach, type Adapter } from "../nn/adapter.ts";
+import { StackError } from "../errors/index.ts";
+import { attach, type Adapter, penaltyOf } from "../nn/adapter.ts";
+import { type AdapterMix, mixedHooks } from "../nn/mixed.ts";
 import type { Hooks, Site } from "../nn/site.ts";
 
 /** What a trace needs of a base: no buffers, so plans can be made without weights. */
@@ -35,13 +39,13 @@ export interface SequenceTrace {
   readonly logits: Tensor;
   /** -ln p(label) of each position, 0 where the label is negative, [batch * length]. */
   readonly tokenLosses: Tensor;
-  /** lossScale * sum of tokenLosses, [1]. */
+  /** lossScale * sum of tokenLosses, and penaltyScale * the adapter's penalty where it has one, [1]. */
   readonly loss: Tensor;
 }
 
 /**
  * Whole sequences. Inputs of the graph: ids, positions, labels [batch * length] i32 (labels already shifted: label of a position is the next token, negative
- * to ignore), segments [batch, length] i32 (0 is padding), lossScale [1], and seed [2] u32 where an adapter drops out.
+ * to ignore), segments [batch, length] i32 (0 is padding), lossScale [1], penaltyScale [1] where an adapter has a penalty, and seed [2] u32 where an adapter drops out.
  */
 export function traceSequences(
   model: TraceModel,
@@ -79,7 +83,10 @@ export function traceSequences(
   const hidden = model.definition.hidden(context, model.config, ids);
   const logits = model.definition.logits(context, model.config, hidden);
   const tokenLosses = lossOf(graph, logits, labels);
-  return { graph, context, hidden, logits, tokenLosses, loss: scaledSumOf(tokenLosses, lossScale) };
+  const ofTokens = scaledSumOf(tokenLosses, lossScale);
+  const penalty = options.adapter && penaltyOf(options.adapter, graph, "0");
+  const loss = penalty ? add(ofTokens, mul(penalty, graph.input("penaltyScale", [1]))) : ofTokens;
+  return { graph, context, hidden, logits, tokenLosses, loss };
 }
 
 /** Per-token loss; where the logits are one product with a frozen weight, without holding them. */
@@ -108,12 +115,12 @@ export interface PagedShape {
 
 /**
  * Rows of any sequences against the paged cache. Inputs: ids, positions, sequences, slots [rows] i32 (slot = page * pageSize + offset; negative: not written),
- * pages [sequences, maxPages] i32, wanted [outputs] i32 (rows whose next token is asked for), sampling [outputs, 4] (see ops/sample.ts). Params cache/k/LAYER and cache/v/LAYER [slots, kvHeads, headDim].
+ * pages [sequences, maxPages] i32; those of a mix; wanted [outputs] i32 (rows whose next token is asked for), sampling [outputs, 4] (see ops/sample.ts). Params cache/k/LAYER and cache/v/LAYER [slots, kvHeads, headDim].
  */
 export function tracePaged(
   model: TraceModel,
   shape: PagedShape,
-  options: { readonly adapter?: Adapter | undefined } = {},
+  options: { readonly adapter?: Adapter | undefined; readonly mix?: AdapterMix | undefined } = {},
 ): { readonly graph: Graph; readonly logits: Tensor; readonly ids: Tensor; readonly logprobs: Tensor } {
   const graph = new Graph();
   const row = (name: string) => graph.input(name, [shape.rows], "i32");
@@ -128,7 +135,10 @@ export function tracePaged(
     cacheWrite(vCache, v, slots);
     return pagedAttention(q, kCache, vCache, { pages, sequences, positions }, { ...attrs, pageSize: shape.pageSize });
   };
-  const hooks = options.adapter ? [attach(options.adapter, graph, "0")] : [];
+  const hooks = [
+    ...(options.adapter ? [attach(options.adapter, graph, "0")] : []),
+    ...(options.mix ? mixedHooks(options.mix, graph, shape.rows) : []),
+  ];
   const context = new ModelContext({
     ...contextOf(model),
     graph,
@@ -142,6 +152,28 @@ export function tracePaged(
   const wanted = embedding(hidden, graph.input("wanted", [shape.outputs], "i32")); // [outputs, hiddenSize]
   const logits = model.definition.logits(context, model.config, wanted); // [outputs, vocabSize]
   return { graph, logits, ...sample(logits, graph.input("sampling", [shape.outputs, SAMPLE_OPTIONS])) };
+}
+
+/**
+ * How an adapter's rows go with rows of others in one pass: "stacked", its tensors side by side with those of its like; "selected", computed for all rows and taken
+ * for its own; "alone", not at all.
+ */
+export type Sharing = "stacked" | "selected" | "alone";
+
+/** Found by trying: what an adapter does says it, not what it is called. */
+export function sharingOf(model: TraceModel, adapter: Adapter): Sharing {
+  const shape = { rows: 2, outputs: 1, sequences: 1, maxPages: 1, pageSize: 1, pages: 2 };
+  const works = (mix: AdapterMix): boolean => {
+    try {
+      tracePaged(model, shape, { mix });
+      return true;
+    } catch (error) {
+      if (error instanceof StackError) return false;
+      throw error;
+    }
+  };
+  if (adapter.signature !== undefined && works({ stacks: [{ adapter, capacity: 2 }], selected: [] })) return "stacked";
+  return works({ stacks: [], selected: [adapter] }) ? "selected" : "alone";
 }
 
 /** Every place of a model where an adapter may attach. */

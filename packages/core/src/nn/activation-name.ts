@@ -3,7 +3,7 @@ import { z } from "zod";
 import type { ActivationName } from "../ops/index.ts";
 
 /** transformers' names (ACT2FN) of what core computes. gelu is the exact one; the others of the name are its tanh approximation. */
-const names = {
+export const activationNames = {
   silu: "silu",
   swish: "silu",
   relu: "relu",
@@ -12,9 +12,12 @@ const names = {
   gelu_new: "gelu_tanh",
   gelu_fast: "gelu_tanh",
   gelu_pytorch_tanh: "gelu_tanh",
+  quick_gelu: "quick_gelu",
+  sigmoid: "sigmoid",
+  leaky_relu: "leaky_relu",
 } as const satisfies Record<string, ActivationName>;
 
 /** A config field that names an activation. */
 export const activationSchema = z
-  .enum(Object.keys(names) as [keyof typeof names, ...(keyof typeof names)[]])
-  .transform((name): ActivationName => names[name]);
+  .enum(Object.keys(activationNames) as [keyof typeof activationNames, ...(keyof typeof activationNames)[]])
+  .transform((name): ActivationName => activationNames[name]);

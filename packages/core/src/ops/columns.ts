@@ -59,9 +59,9 @@ export function mulColumns(x: Tensor, v: Tensor): Tensor {
 }
 
 function columnwiseOf(fn: "add" | "mul", x: Tensor, v: Tensor): Tensor {
-  const group = x.graph.groupOf(v);
-  return group
-    ? x.graph.apply(groupedColumnwiseOp, [x, v, group], { fn })[0]!
+  const stack = x.graph.stackOf(v);
+  return stack
+    ? x.graph.apply(groupedColumnwiseOp, [x, stack.whole, stack.group], { fn })[0]!
     : x.graph.apply(columnwiseOp, [x, v], { fn })[0]!;
 }
 

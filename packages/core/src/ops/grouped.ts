@@ -1,6 +1,6 @@
 /** Rows with a matrix or a vector of their own out of a stack: batches in which rows have different adapters. Not differentiable: such batches are for inference. */
 import { groupedColumnwise, groupedMatmul as groupedMatmulKernel } from "@graft/kernels";
-import { ShapeError } from "../errors/index.ts";
+import { ShapeError, StackError } from "../errors/index.ts";
 import { sizeOf, type Spec, type Tensor } from "../graph/graph.ts";
 import { defineOp } from "../graph/op.ts";
 import { f32, i32 } from "../graph/op-case.ts";
@@ -13,11 +13,12 @@ interface GroupedMatmulAttrs extends Record<string, unknown> {
 /** Inputs x [rows, k], w [groups, k, n] or [groups, n, k], group [rows] i32; output [rows, n]. */
 export const groupedMatmulOp = defineOp<GroupedMatmulAttrs>({
   name: "grouped_matmul",
-  takesStacks: true,
+  takesStack: 1,
   infer([x, w, group], { transB }) {
     const { rows, n, k } = matmulDims([x!, w!], transB);
-    if (w!.shape.length !== 3 || w!.shape[transB ? 2 : 1] !== k || `${group!.shape}` !== `${[rows]}`)
-      throw new ShapeError(`grouped_matmul: x is [${x!.shape}], w [${w!.shape}], groups of rows [${group!.shape}]`);
+    checkRows("grouped_matmul", rows, group!);
+    if (w!.shape.length !== 3 || w!.shape[transB ? 2 : 1] !== k)
+      throw new ShapeError(`grouped_matmul: x is [${x!.shape}], w [${w!.shape}]`);
     return [{ shape: x!.shape.with(-1, n), dtype: "f32" }];
   },
   interpret({ inputs: [x, w, group], outputs: [y], inputSpecs, attrs: { transB, scale } }) {
@@ -46,11 +47,12 @@ function matmulDims([x, w]: readonly Spec[], transB: boolean) {
 /** Inputs x [rows, columns], v [groups, columns], group [rows] i32. */
 export const groupedColumnwiseOp = defineOp<{ fn: "add" | "mul" }>({
   name: "grouped_columnwise",
-  takesStacks: true,
+  takesStack: 1,
   infer([x, v, group]) {
     const { rows, columns, groups } = columnDims([x!, v!]);
-    if (sizeOf(v!.shape) !== groups * columns || `${group!.shape}` !== `${[rows]}`)
-      throw new ShapeError(`grouped_columnwise: x is [${x!.shape}], v [${v!.shape}], groups of rows [${group!.shape}]`);
+    checkRows("grouped_columnwise", rows, group!);
+    if (sizeOf(v!.shape) !== groups * columns)
+      throw new ShapeError(`grouped_columnwise: x is [${x!.shape}], v [${v!.shape}]`);
     return [{ shape: x!.shape, dtype: "f32" }];
   },
   interpret({ inputs: [x, v, group], outputs: [y], inputSpecs, attrs }) {
@@ -67,6 +69,11 @@ export const groupedColumnwiseOp = defineOp<{ fn: "add" | "mul" }>({
     fill: { 2: (i: number) => [1, -1, 0, 1][i]! },
   })),
 });
+
+/** The rows of a pass have groups; other rows, such as those of the output layer, have none. */
+function checkRows(op: string, rows: number, group: Spec): void {
+  if (group.shape[0] !== rows) throw new StackError(`${op}: x has ${rows} rows, groups are given of ${group.shape[0]}`);
+}
 
 function columnDims([x, v]: readonly Spec[]) {
   const columns = x!.shape.at(-1)!;

@@ -174,11 +174,11 @@ function runMatmul(call: LowerCall<MatmulAttrs>, p: Product, residual?: Ref): vo
  * A stack as b gives each row the product with its own matrix. Throws ShapeError if the inner sizes differ.
  */
 export function matmul(a: Tensor, b: Tensor, attrs: Partial<MatmulAttrs> = {}): Tensor {
-  const group = a.graph.groupOf(b);
-  if (group) {
+  const stack = a.graph.stackOf(b);
+  if (stack) {
     const { transB = false, scale = 1, ...others } = attrs;
     if (Object.values(others).some(Boolean)) throw new StackError("matmul: a stack takes transB and scale alone");
-    return a.graph.apply(groupedMatmulOp, [a, b, group], { transB, scale })[0]!;
+    return a.graph.apply(groupedMatmulOp, [a, stack.whole, stack.group], { transB, scale })[0]!;
   }
   return a.graph.apply(matmulOp, [a, b], { transA: false, transB: false, scale: 1, ...attrs })[0]!;
 }

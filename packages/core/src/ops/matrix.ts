@@ -23,35 +23,47 @@ export const transposeOp = defineOp({
   cases: [{ name: "matrix", inputs: [f32(3, 7)], attrs: {} }],
 });
 
-/** Inputs w, change [rows, columns]; output [rows]. Has no gradient on purpose: DoRA treats the norm as a constant. */
-export const inverseRowNormOp = defineOp({
+/** Inputs w, change [rows, columns], or [columns, rows]; output [rows]. Has no gradient on purpose: DoRA treats the norm as a constant. */
+export const inverseRowNormOp = defineOp<{ isTransposed: boolean }>({
   name: "inverse_row_norm",
-  infer([w, change]) {
+  infer([w, change], { isTransposed }) {
     if (!sameShape(w!.shape, change!.shape))
       throw new ShapeError(`inverse_row_norm: w is [${w!.shape}], change [${change!.shape}]`);
-    return [{ shape: [w!.shape[0]!], dtype: "f32" }];
+    return [{ shape: [w!.shape[isTransposed ? 1 : 0]!], dtype: "f32" }];
   },
-  interpret({ inputs: [w, change], outputs: [y], inputSpecs }) {
-    inverseRowNormKernel.reference({ w: w!, change: change!, y: y! }, sizes(inputSpecs[0]!), { type: "f32" });
+  interpret({ inputs: [w, change], outputs: [y], inputSpecs, attrs: { isTransposed } }) {
+    const dims = normSizes(inputSpecs[0]!, isTransposed);
+    inverseRowNormKernel.reference({ w: w!, change: change!, y: y! }, dims, { type: "f32", isTransposed });
   },
   grad: () => [],
   lower(call) {
     const type = call.inputs[0]!.dtype as WeightType;
-    call.run(inverseRowNormKernel, { type }, sizes(call.inputs[0]!), {
+    const { isTransposed } = call.attrs;
+    call.run(inverseRowNormKernel, { type, isTransposed }, normSizes(call.inputs[0]!, isTransposed), {
       w: call.in(0),
       change: call.in(1),
       y: call.out(0),
     });
   },
-  cases: [{ name: "matrix", inputs: [f32(4, 9), f32(4, 9)], attrs: {}, gradientOf: [] }],
+  cases: [false, true].map((isTransposed) => ({
+    name: isTransposed ? "transposed" : "matrix",
+    inputs: [f32(4, 9), f32(4, 9)],
+    attrs: { isTransposed },
+    gradientOf: [],
+  })),
 });
+
+function normSizes(w: Spec, isTransposed: boolean): { rows: number; columns: number } {
+  const { rows, columns } = sizes(w);
+  return isTransposed ? { rows: columns, columns: rows } : { rows, columns };
+}
 
 /** x^T. x: [rows, columns]. */
 export function transpose(x: Tensor): Tensor {
   return x.graph.apply(transposeOp, [x], {})[0]!;
 }
 
-/** 1 / |w + change| for each row, a constant to the gradient. w, change: [rows, columns]; result [rows]. */
-export function inverseRowNorm(w: Tensor, change: Tensor): Tensor {
-  return w.graph.apply(inverseRowNormOp, [w, change], {})[0]!;
+/** 1 / |w + change| for each row, a constant to the gradient. w, change: [rows, columns], or both [columns, rows] where they are transposed; result [rows]. */
+export function inverseRowNorm(w: Tensor, change: Tensor, isTransposed = false): Tensor {
+  return w.graph.apply(inverseRowNormOp, [w, change], { isTransposed })[0]!;
 }

@@ -11,6 +11,7 @@ import { einsumOp } from "./einsum.ts";
 import { embeddingGradOp, embeddingOp } from "./embedding.ts";
 import { fillOp } from "./fill.ts";
 import { groupedColumnwiseOp, groupedMatmulOp } from "./grouped.ts";
+import { l2NormGradOp, l2NormOp } from "./l2-norm.ts";
 import { lstmCellGradOp, lstmCellOp } from "./lstm-cell.ts";
 import { matmulOp } from "./matmul.ts";
 import { inverseRowNormOp, transposeOp } from "./matrix.ts";
@@ -24,6 +25,7 @@ import { mulRowsOp, scaledSumOp, spreadOp } from "./rows.ts";
 import { sampleOp } from "./sample.ts";
 import { windowOp } from "./slice.ts";
 import { selectRowsOp } from "./select-rows.ts";
+import { inverseOp, limitRowNormOp, skewGradOp, skewOp } from "./small-matrices.ts";
 import { softmaxGradOp, softmaxOp } from "./softmax.ts";
 import { swapAxesOp } from "./swap-axes.ts";
 import { activationGradOp, unaryOp } from "./unary.ts";
@@ -51,7 +53,11 @@ export const ops: readonly Op[] = [
   globalNormOp,
   groupedColumnwiseOp,
   groupedMatmulOp,
+  inverseOp,
   inverseRowNormOp,
+  l2NormGradOp,
+  l2NormOp,
+  limitRowNormOp,
   linearCrossEntropyOp,
   lstmCellGradOp,
   lstmCellOp,
@@ -67,6 +73,8 @@ export const ops: readonly Op[] = [
   sampleOp,
   scaledSumOp,
   selectRowsOp,
+  skewGradOp,
+  skewOp,
   softmaxGradOp,
   softmaxOp,
   spreadOp,

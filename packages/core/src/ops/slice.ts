@@ -45,6 +45,13 @@ function dimsOf({ shape }: Spec, { axis, skip, lead, length }: WindowAttrs) {
   return { outer, columns: shape[axis]!, length, inner, skip, lead };
 }
 
+/** x at `begin` of `length` places along `axis`, zeros elsewhere: what slice undoes. Throws ShapeError if it does not fit. */
+export function place(x: Tensor, axis: number, begin: number, length: number): Tensor {
+  if (begin < 0 || begin + (x.shape[axis] ?? 0) > length)
+    throw new ShapeError(`place: [${x.shape}] at ${begin} does not fit into ${length} places of axis ${axis}`);
+  return x.graph.apply(windowOp, [x], { axis, skip: 0, lead: begin, length })[0]!;
+}
+
 /** x[.., begin .. begin + length, ..] along `axis`. Throws ShapeError if that is not inside x. */
 export function slice(x: Tensor, axis: number, begin: number, length: number): Tensor {
   if (begin < 0 || length < 1 || begin + length > (x.shape[axis] ?? 0))

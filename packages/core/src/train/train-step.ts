@@ -15,7 +15,14 @@ import {
 } from "../graph/index.ts";
 import { recompute } from "../graph/recompute.ts";
 import { type BaseModel, traceModelOf, traceSequences, type TraceModel } from "../models/index.ts";
-import { type Adapter, type AdapterParameter, type AdapterWeights, adapterParameterName } from "../nn/index.ts";
+import {
+  type Adapter,
+  type AdapterParameter,
+  type AdapterWeights,
+  adapterParameterName,
+  type AfterStep,
+  type StepValues,
+} from "../nn/index.ts";
 import { accumulate, adamw, globalNorm } from "../ops/index.ts";
 import { adamwHyper, type AdamwOptions } from "./optimizer.ts";
 
@@ -42,6 +49,8 @@ export interface TrainStepOptions {
 export interface OptimizerState {
   readonly m: ReadonlyMap<string, Float32Array>;
   readonly v: ReadonlyMap<string, Float32Array>;
+  /** What the adapter's method keeps between steps. */
+  readonly method?: ReadonlyMap<string, Float32Array>;
 }
 
 const STATES = ["grad", "m", "v"] as const;
@@ -55,6 +64,7 @@ export class TrainStep {
   #state = new Map<string, DeviceBuffer>();
   #programs = new Map<string, Program>();
   #update: Program | undefined;
+  #afterStep: AfterStep | undefined;
 
   constructor(model: BaseModel, weights: AdapterWeights, options: TrainStepOptions) {
     this.#model = model;
@@ -62,6 +72,7 @@ export class TrainStep {
     this.#weights = weights;
     this.#options = options;
     this.#arena = new Arena(model.device);
+    this.#afterStep = weights.adapter.afterStep?.();
     for (const { key, shape } of this.#trainable) {
       for (const state of STATES)
         this.#state.set(`${state}/${key}`, model.device.createBuffer(sizeOf(shape) * 4, `${state}/${key}`));
@@ -82,24 +93,31 @@ export class TrainStep {
   }
 
   /**
-   * Forward and backward of one micro-batch. The loss is lossScale * sum of token losses; its gradient is added to what is there, or replaces it if `isFirst`.
+   * Forward and backward of one micro-batch. The loss is lossScale * sum of token losses, and penaltyScale (1) * the adapter's penalty; its gradient is added to what is there, or replaces it if `isFirst`.
    * seed and step choose the dropout masks. Returns the loss in nats.
    */
   async micro(
     batch: MicroBatch,
-    run: { readonly lossScale: number; readonly isFirst: boolean; readonly seed: number; readonly step: number },
+    run: {
+      readonly lossScale: number;
+      readonly penaltyScale?: number;
+      readonly isFirst: boolean;
+      readonly seed: number;
+      readonly step: number;
+    },
   ): Promise<number> {
     const program = await this.#microProgram(batch);
     const [loss] = await program.run({
       ...batchInputs(batch),
       lossScale: Float32Array.of(run.lossScale),
+      penaltyScale: Float32Array.of(run.penaltyScale ?? 1),
       keep: Float32Array.of(run.isFirst ? 0 : 1),
       seed: Uint32Array.of(run.seed, run.step),
     });
     return loss![0]!;
   }
 
-  /** Sum of the token losses of a batch in nats, without dropout and without gradients. */
+  /** Sum of the token losses of a batch in nats, each with the adapter's penalty, without dropout and without gradients. */
   async evaluate(batch: MicroBatch): Promise<number> {
     const key = `evaluate ${batch.batch}x${batch.length}`;
     let program = this.#programs.get(key);
@@ -108,7 +126,12 @@ export class TrainStep {
       program = await this.#bind(plan(graph, [loss], this.#device.capabilities), key);
       this.#programs.set(key, program);
     }
-    const [loss] = await program.run({ ...batchInputs(batch), lossScale: Float32Array.of(1) });
+    const supervised = batch.labels.reduce((sum, label) => sum + (label >= 0 ? 1 : 0), 0);
+    const [loss] = await program.run({
+      ...batchInputs(batch),
+      lossScale: Float32Array.of(1),
+      penaltyScale: Float32Array.of(supervised),
+    });
     return loss![0]!;
   }
 
@@ -119,7 +142,21 @@ export class TrainStep {
       maxNorm: Float32Array.of(this.#options.maxGradNorm),
       hyper: adamwHyper(lr, step, this.#options.optimizer),
     });
+    await this.#afterStep?.run(step, this.#stepValues(norm![0]!));
     return norm![0]!;
+  }
+
+  #stepValues(norm: number): StepValues {
+    const { maxGradNorm } = this.#options;
+    const clip = maxGradNorm > 0 ? Math.min(1, maxGradNorm / (norm + 1e-6)) : 1;
+    const sizes = new Map(this.#trainable.map(({ key, shape }) => [key, sizeOf(shape) * 4]));
+    const read = async (buffer: DeviceBuffer, key: string) =>
+      new Float32Array(await this.#device.read(buffer, 0, sizes.get(key)!));
+    return {
+      parameter: (key) => read(this.#weights.buffers.get(key)!, key),
+      gradient: async (key) => (await read(this.#state.get(`grad/${key}`)!, key)).map((g) => clip * g),
+      write: (key, values) => this.#device.write(this.#weights.buffers.get(key)!, values),
+    };
   }
 
   /** Gradients as they are now, by key. */
@@ -128,11 +165,13 @@ export class TrainStep {
   }
 
   async state(): Promise<OptimizerState> {
-    return { m: await this.#readState("m"), v: await this.#readState("v") };
+    const method = this.#afterStep?.state();
+    return { m: await this.#readState("m"), v: await this.#readState("v"), ...(method ? { method } : {}) };
   }
 
   /** Throws ConfigError if a tensor is missing or of another size. */
   restore(state: OptimizerState): void {
+    this.#afterStep?.restore(state.method ?? new Map());
     for (const name of ["m", "v"] as const) {
       for (const { key, shape } of this.#trainable) {
         const values = state[name].get(key);

@@ -129,7 +129,14 @@ export async function* train(
         const lossScale = options.lossReduction === "token" ? 1 / Math.max(1, supervised) : 1 / own / micros.length;
         // Each micro-batch has masks of its own.
         const mask = state.step * options.accumulation + i;
-        loss += await device.micro(toMicro(batch), { lossScale, isFirst: i === 0, seed: options.seed, step: mask });
+        loss += await device.micro(toMicro(batch), {
+          lossScale,
+          // Once for each optimizer step.
+          penaltyScale: 1 / micros.length,
+          isFirst: i === 0,
+          seed: options.seed,
+          step: mask,
+        });
       }
       const learningRate = options.learningRate * schedule(state.step);
       if (!Number.isFinite(loss)) throw diverged(`the loss of step ${state.step + 1} is ${loss}`, learningRate, state);

@@ -26,8 +26,14 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
   cases: [{ name: "9x14", statics: {}, dims: { rows: 9, columns: 14 } }],
 });
 
-/** y[r] = 1 / |w[r] + change[r]|, the L2 norm of a row. w: [rows, columns] of `type`; change: [rows, columns]; y: [rows]. */
-export const inverseRowNormKernel = defineKernel<{ type: WeightType }, "rows" | "columns", "w" | "change" | "y">({
+/**
+ * y[r] = 1 / |w[r] + change[r]|, the L2 norm of a row. w: [rows, columns] of `type`; change: [rows, columns]; y: [rows]. `isTransposed`: both are stored [columns, rows].
+ */
+export const inverseRowNormKernel = defineKernel<
+  { type: WeightType; isTransposed: boolean },
+  "rows" | "columns",
+  "w" | "change" | "y"
+>({
   name: "inverse_row_norm",
   dims: { rows: "u32", columns: "u32" },
   bindings: ({ type }) => ({
@@ -35,7 +41,7 @@ export const inverseRowNormKernel = defineKernel<{ type: WeightType }, "rows" | 
     change: { type: "f32", access: "read" },
     y: { type: "f32", access: "read_write" },
   }),
-  wgsl({ type }, capabilities) {
+  wgsl({ type, isTransposed }, capabilities) {
     const lanes = lanesPerRow(capabilities);
     return `${packedLoad("w", type)}${laneReductions(lanes)}
 @compute @workgroup_size(${lanes})
@@ -44,7 +50,8 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
   if (row >= dims.rows) { return; }
   var sum = 0.0;
   for (var c = lane; c < dims.columns; c += ${lanes}u) {
-    let v = at_w(row * dims.columns + c) + change[row * dims.columns + c];
+    let at = ${isTransposed ? "c * dims.rows + row" : "row * dims.columns + c"};
+    let v = at_w(at) + change[at];
     sum += v * v;
   }
   let total = sum_lanes(lane, sum);
@@ -57,20 +64,27 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     change: rows * columns,
     y: rows,
   }),
-  reference({ w, change, y }, { rows, columns }, { type }) {
+  reference({ w, change, y }, { rows, columns }, { type, isTransposed }) {
     for (let r = 0; r < rows; r++) {
       let sum = 0;
-      for (let c = 0; c < columns; c++) sum += (readPacked(w, r * columns + c, type) + change[r * columns + c]!) ** 2;
+      for (let c = 0; c < columns; c++) {
+        const at = isTransposed ? c * rows + r : r * columns + c;
+        sum += (readPacked(w, at, type) + change[at]!) ** 2;
+      }
       y[r] = 1 / Math.sqrt(sum);
     }
   },
   cost: ({ rows, columns }) => ({ flops: 3 * rows * columns, bytes: 8 * rows * columns }),
-  atScale: { statics: { type: "f32" }, dims: { rows: 1024, columns: 1024 } },
+  atScale: { statics: { type: "f32", isTransposed: false }, dims: { rows: 1024, columns: 1024 } },
   cases: [
-    { name: "f32", statics: { type: "f32" }, dims: { rows: 5, columns: 19 } },
+    ...[false, true].map((isTransposed) => ({
+      name: isTransposed ? "f32, transposed" : "f32",
+      statics: { type: "f32" as const, isTransposed },
+      dims: { rows: 5, columns: 19 },
+    })),
     {
       name: "bf16",
-      statics: { type: "bf16" },
+      statics: { type: "bf16", isTransposed: false },
       dims: { rows: 3, columns: 7 },
       fill: { w: (i) => (0x3f80 + i) | ((0xbf00 + i) << 16) },
     },
