@@ -1,4 +1,4 @@
-/** The `graft` command. One line for each command; its file is loaded when it is called. */
+/** The `graft` command. One line for each command, a subcommand under both its words; its file is loaded when it is called. */
 import { suggest } from "@graft/core/errors";
 import type { z } from "zod";
 import manifest from "../package.json";
@@ -21,6 +21,26 @@ export const commands: Readonly<
   merge: {
     summary: "fold an adapter into its base and write a model folder",
     load: () => load(import("./commands/merge.ts")),
+  },
+  "adapters ls": {
+    summary: "list adapter folders",
+    load: () => load(import("./commands/adapters/ls.ts")),
+  },
+  "adapters show": {
+    summary: "show an adapter's config, tensors and norms",
+    load: () => load(import("./commands/adapters/show.ts")),
+  },
+  "adapters compare": {
+    summary: "say how two adapters differ",
+    load: () => load(import("./commands/adapters/compare.ts")),
+  },
+  "adapters combine": {
+    summary: "merge several LoRAs into one, weighted",
+    load: () => load(import("./commands/adapters/combine.ts")),
+  },
+  "adapters convert": {
+    summary: "make a LoRA of any adapter that can be merged",
+    load: () => load(import("./commands/adapters/convert.ts")),
   },
   serve: {
     summary: "serve a base and its adapters over HTTP, OpenAI-compatible",
@@ -56,10 +76,29 @@ async function load<S extends z.ZodObject>(
   return (await module) as unknown as { default: Command<z.ZodObject> };
 }
 
-function overview(): string {
-  const width = Math.max(...Object.keys(commands).map((name) => name.length));
-  const lines = Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`);
+/** The commands, or those that begin with a group's word. */
+function overview(group?: string): string {
+  const entries = Object.entries(commands).filter(([name]) => group === undefined || name.startsWith(`${group} `));
+  const width = Math.max(...entries.map(([name]) => name.length));
+  const lines = entries.map(([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`);
   return `Graft trains, evaluates and serves adapters on frozen language models.\n\nUsage: graft COMMAND [options]\n\nCommands:\n${lines.join("\n")}\n\n\`graft COMMAND --help\` shows a command's options with examples.`;
+}
+
+/** The command that the first words of a line name, and its arguments; or the group that the first word names. Throws UsageError with near names. */
+export function findCommand(
+  args: readonly string[],
+): { readonly name: string; readonly rest: readonly string[] } | { readonly group: string } {
+  const [first = "", second = ""] = args;
+  const both = `${first} ${second}`;
+  if (Object.hasOwn(commands, both)) return { name: both, rest: args.slice(2) };
+  const name = aliases[first] ?? first;
+  if (Object.hasOwn(commands, name)) return { name, rest: args.slice(1) };
+  const isGroup = Object.keys(commands).some((known) => known.startsWith(`${first} `));
+  if (isGroup && (second === "" || second === "--help" || second === "-h")) return { group: first };
+  const said = isGroup ? both : first;
+  throw new UsageError(
+    `unknown command "${said}"${suggest(said, [...Object.keys(commands), ...Object.keys(aliases)])}`,
+  );
 }
 
 /** Runs a command line and returns its exit code. Throws UsageError for a wrong one, and what the command throws. */
@@ -69,19 +108,18 @@ export async function main(args: readonly string[], signal: AbortSignal): Promis
     process.stdout.write(`${manifest.version}\n`);
     return 0;
   }
-  if (first === "help" && rest[0] !== undefined) return main([rest[0], "--help"], signal);
+  if (first === "help" && rest[0] !== undefined) return main([...rest, "--help"], signal);
   if (first === undefined || first === "help" || first === "--help" || first === "-h") {
     process.stdout.write(`${overview()}\n`);
     return 0;
   }
-  const name = aliases[first] ?? first;
-  const entry = Object.hasOwn(commands, name) ? commands[name] : undefined;
-  if (!entry)
-    throw new UsageError(
-      `unknown command "${first}"${suggest(first, [...Object.keys(commands), ...Object.keys(aliases)])}`,
-    );
-  const { default: command } = await entry.load();
-  const parsed = await parseOptions(command, rest);
+  const found = findCommand(args);
+  if ("group" in found) {
+    process.stdout.write(`${overview(found.group)}\n`);
+    return 0;
+  }
+  const { default: command } = await commands[found.name]!.load();
+  const parsed = await parseOptions(command, found.rest);
   if (parsed === "help") return 0;
   return command.run(parsed.options, {
     positionals: parsed.positionals,

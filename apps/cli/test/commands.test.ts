@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fieldsOf, parseOptions } from "../src/command.ts";
-import { aliases, commands } from "../src/main.ts";
+import { aliases, commands, findCommand } from "../src/main.ts";
 import { graft } from "./process.ts";
 
 /** Words of a shell line with single and double quotes. */
@@ -31,9 +31,10 @@ describe.each(Object.keys(commands))("%s", (name) => {
     expect(own.length).toBeGreaterThan(0);
     // The config file of an example is not there to be read.
     for (const line of own.filter((l) => !l.includes("--config"))) {
-      const [, called, ...args] = words(line);
-      expect(aliases[called!] ?? called).toBe(name);
-      expect(await parseOptions(command, args)).not.toBe("help");
+      const found = findCommand(words(line).slice(1));
+      if ("group" in found) throw new Error(`${line}: names no command`);
+      expect(found.name).toBe(name);
+      expect(await parseOptions(command, found.rest)).not.toBe("help");
     }
   });
 });
@@ -42,10 +43,10 @@ test("the command lines of the README are understood", async () => {
   const text = readFileSync(join(import.meta.dir, "../../../README.md"), "utf8").replaceAll("\\\n", " ");
   const lines = [...text.matchAll(/^\.\/graft (.*)$/gm)].map((match) => words(match[1]!.replace(/\s#.*$/, "")));
   expect(lines.length).toBeGreaterThan(3);
-  for (const [called, ...args] of lines) {
-    const name = aliases[called!] ?? called!;
-    expect(Object.keys(commands)).toContain(name);
-    await parseOptions((await commands[name]!.load()).default, args);
+  for (const line of lines) {
+    const found = findCommand(line);
+    if ("group" in found) throw new Error(`${line.join(" ")}: names no command`);
+    await parseOptions((await commands[found.name]!.load()).default, found.rest);
   }
 });
 
@@ -65,6 +66,21 @@ test("help lists every command, and a command's help its options and examples", 
   expect(help.out).toContain("--base-model <string>");
   expect(help.out).toContain("Examples:\n  graft train");
   expect(help.err).toBe("");
+});
+
+test("a group of commands lists its own, and near names are found in it", async () => {
+  for (const line of [["adapters"], ["adapters", "--help"], ["help", "adapters"]]) {
+    const { code, out } = await graft(...line);
+    expect(code).toBe(0);
+    expect(out).toContain("\n  adapters ls ");
+    expect(out).not.toContain("\n  train ");
+  }
+  expect((await graft("help", "adapters", "ls")).out).toContain("Examples:\n  graft adapters ls");
+  const wrong = await graft("adapters", "shwo");
+  expect([wrong.code, wrong.err]).toEqual([
+    2,
+    expect.stringMatching(/^graft: unknown command "adapters shwo"; did you mean adapters show/),
+  ]);
 });
 
 test("a wrong command line exits 2 with one line on stderr that says what was meant", async () => {

@@ -23,8 +23,8 @@ import { z } from "zod";
 import type { Base, BoundMethod, ConfigOrigin, ShapeInFile } from "./method.ts";
 import { methodFor } from "./registry.ts";
 
-const configSchema = z.looseObject({ peft_type: z.string() });
-export type AdapterConfig = z.output<typeof configSchema>;
+export const adapterConfigSchema = z.looseObject({ peft_type: z.string() });
+export type AdapterConfig = z.output<typeof adapterConfigSchema>;
 
 export interface LoadedAdapter {
   /** adapter_config.json as it was read, unknown fields included. */
@@ -92,7 +92,7 @@ export function loadAdapter(folder: string, base: Base): LoadedAdapter {
   const configPath = join(folder, "adapter_config.json");
   if (!existsSync(configPath))
     throw new CheckpointError(`${folder}: is no adapter folder, it has no adapter_config.json`);
-  const config = readJson(configPath, configSchema);
+  const config = readJson(configPath, adapterConfigSchema);
   const file = openAdapterFile(folder);
   const { path } = file;
   try {
@@ -135,7 +135,8 @@ export function loadAdapter(folder: string, base: Base): LoadedAdapter {
   }
 }
 
-function openAdapterFile(folder: string): TensorFile {
+/** The weights of an adapter folder. Throws CheckpointError if there are none. */
+export function openAdapterFile(folder: string): TensorFile {
   const path = weightsPath(folder);
   return path.endsWith(".bin") ? openTorchPickle(path) : openSafetensors(path);
 }

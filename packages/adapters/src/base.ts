@@ -1,5 +1,6 @@
 /** What methods see of a base, on a device or in files. */
-import { type BaseModel, readWeight, sitesOf } from "@graft/core/models";
+import { type Checkpoint, toFloat32 } from "@graft/core/io";
+import { type BaseModel, openModelCheckpoint, readModelConfig, readWeight, sitesOf } from "@graft/core/models";
 import type { Site } from "@graft/core/nn";
 import type { Base } from "./method.ts";
 
@@ -7,6 +8,17 @@ import type { Base } from "./method.ts";
 export function baseOf(model: BaseModel): Base {
   const { definition, config } = model;
   return makeBase({ definition, config }, (stored) => readWeight(model, stored));
+}
+
+/** The view of a model folder, without a device. Only its config.json is read until a weight is asked for. Close it. */
+export function openBaseFolder(folder: string): Base & { close(): void } {
+  const { definition, config } = readModelConfig(folder);
+  let checkpoint: Checkpoint | undefined;
+  const base = makeBase({ definition, config }, async (name) => {
+    checkpoint ??= openModelCheckpoint(folder, definition, config);
+    return toFloat32(checkpoint.read(name), checkpoint.info(name).dtype, `${checkpoint.path}: tensor ${name}`);
+  });
+  return { ...base, close: () => checkpoint?.close() };
 }
 
 /** The same view of weights that are not on a device. `read`: by checkpoint name. */

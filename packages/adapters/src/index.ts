@@ -1,8 +1,15 @@
 export * from "./adapter.ts";
 export * from "./compose.ts";
-export { baseOf, makeBase } from "./base.ts";
+export { baseOf, makeBase, openBaseFolder } from "./base.ts";
+export { type AttachedAdapter, AdapterSet } from "./adapter-set.ts";
+export * from "./combine/combine.ts";
+export * from "./compare.ts";
+export * from "./convert.ts";
+export { type DeltaNorm, deltaNorms, deltasOf, type WeightDelta } from "./delta.ts";
+export * from "./inspect.ts";
 export * from "./merge.ts";
 export type { Base, BoundMethod, Method } from "./method.ts";
 export { lora, type LoraConfig } from "./methods/lora.ts";
 export { newConfig } from "./new-config.ts";
+export { openAdapter } from "./open-adapter.ts";
 export { type MethodName, methods, methodsByName } from "./registry.ts";

@@ -186,6 +186,24 @@ export function svd(a: Matrix): Svd {
   return { ut, s: Float64Array.from(order, (i) => lengths[i]!), vt: multiplyTransposed(right, q) };
 }
 
+/** All singular triplets of b a that the inner dimension allows, from the SVD of a matrix of that size: quick where it is small. b: [m, k]; a: [k, n]. */
+export function productSvd(b: Matrix, a: Matrix): Svd {
+  const [left, right] = [qr(b), qr(transposed(a))]; // b a = Q_b R_b R_a^T Q_a^T
+  const core = svd(multiplyTransposed(left.r, right.r));
+  return {
+    ut: multiplyTransposed(core.ut, left.q),
+    s: core.s,
+    vt: multiplyTransposed(core.vt, right.q),
+  };
+}
+
+/** Square root of the sum of squares. */
+export function norm(values: ArrayLike<number>): number {
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i]! ** 2;
+  return Math.sqrt(sum);
+}
+
 /** Directions beyond those asked for, so that the last of them are found as well as the first (Halko et al. 2011, 4.2). */
 const OVERSAMPLING = 8;
 

@@ -61,6 +61,7 @@ type LinearConfig = TargetConfig & { readonly bias?: string };
 export interface LinearMethod<C extends LinearConfig> {
   readonly name: string;
   readonly peftType: string;
+  readonly sizeFields?: readonly string[];
   readonly config: z.ZodType<C>;
   readonly defaultTargets?: DefaultTargets;
   /** A fresh adapter of this config leaves the base's function as it is. */
@@ -76,6 +77,7 @@ export function defineLinearMethod<C extends LinearConfig>(method: LinearMethod<
   return defineMethod<C>({
     name: method.name,
     peftType: method.peftType,
+    sizeFields: method.sizeFields,
     config: method.config,
     bind: (config, base, where, origin, shapeInFile = () => undefined) =>
       bindLinear(method, config, { base, where, origin, shapeInFile }),

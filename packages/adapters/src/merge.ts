@@ -124,7 +124,8 @@ export async function mergeIntoFolder({
   }
 }
 
-function changesOf({
+/** The weights that merging changes. Throws ConfigError with the reason if the method cannot be merged. */
+export function changesOf({
   bound,
   values,
 }: LoadedAdapter): ReturnType<Extract<BoundMethod["merge"], (...args: never) => unknown>> {

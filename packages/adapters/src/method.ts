@@ -1,7 +1,7 @@
 /** What an adapter method is: how its config reads, which tensors it has, what it does at its sites, how it is merged. One file each in methods/. */
 import type { Random } from "@graft/core/random";
 import type { ModelSizes } from "@graft/core/models";
-import type { Adapter, Site } from "@graft/core/nn";
+import type { Adapter, ModuleSite, Site } from "@graft/core/nn";
 import type { z } from "zod";
 
 /** What a method may know of the base it attaches to. Parameters are named by module and part; tied modules each have theirs. */
@@ -31,6 +31,8 @@ export interface Method<C = unknown> {
   readonly matches?: (config: C) => boolean;
   /** Config fields with PEFT's names and defaults. Unknown fields are kept. */
   readonly config: z.ZodType<C>;
+  /** Config fields that say how large an adapter is ("r", "num_virtual_tokens"): what lists of adapters show. */
+  readonly sizeFields?: readonly string[] | undefined;
   /** What LLM-Adapters' finetune.py sets where its flags say nothing, or what makes a config this method's among those of its peft_type; where that is not the config's default. */
   readonly trainingDefaults?: Readonly<Partial<C>>;
   /** Fields that PEFT writes and takes from the base (token_dim, num_layers, ...): a new config gets those it leaves open. */
@@ -44,6 +46,22 @@ export interface Method<C = unknown> {
     shapeInFile: ShapeInFile | undefined,
     bindOther: BindOther,
   ): BoundMethod;
+}
+
+/** The change of one module's weight: scaling B A. */
+export interface LowRankChange {
+  readonly site: ModuleSite;
+  readonly r: number;
+  readonly scaling: number;
+  /** Keys of A: [r, in] and B: [out, r]; on an embedding [r, rows] and [columns, r]. */
+  readonly a: string;
+  readonly b: string;
+}
+
+/** `rank`: the largest r that the config names. */
+export interface LowRank {
+  readonly rank: number;
+  readonly changes: readonly LowRankChange[];
 }
 
 /** Binds the config of any method. */
@@ -68,6 +86,8 @@ export interface BoundMethod extends Adapter {
   readonly merge:
     | ((values: ReadonlyMap<string, Float32Array>) => ReadonlyMap<string, () => Promise<Float32Array>>)
     | { readonly impossible: string };
+  /** All that the adapter does, where that is a product of two of its tensors added to each weight; or what it does besides. Undefined where the method has no such form. */
+  readonly lowRank?: LowRank | { readonly impossible: string };
   /**
    * The same function as an adapter that other programs read: config fields that change, values, and what they are bound to where the config alone does not say it. Undefined where that is the adapter as it is.
    * A checkpoint keeps what training needs; what is saved for use goes through this.

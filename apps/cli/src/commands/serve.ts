@@ -1,10 +1,11 @@
 import { startServer } from "@graft/server";
 import { basename, resolve } from "node:path";
 import { z } from "zod";
-import { defineCommand, UsageError } from "../command.ts";
+import { defineCommand } from "../command.ts";
 import { config } from "../config.ts";
 import { resolveModelFolder } from "../resolve-model.ts";
 import { dtypeOption, modelOptions } from "../model-options.ts";
+import { namedFolders } from "../named-folders.ts";
 import { tuning } from "../tuning.ts";
 
 export default defineCommand({
@@ -30,13 +31,7 @@ export default defineCommand({
     json: z.boolean().default(false).describe("print the ready line as JSON"),
   }),
   async run(o, { print, log, signal }) {
-    const adapters = Object.fromEntries(
-      o.adapter.map((entry) => {
-        const at = entry.indexOf("=");
-        if (at < 1) throw new UsageError(`--adapter is NAME=DIR, not "${entry}"`);
-        return [entry.slice(0, at), entry.slice(at + 1)];
-      }),
-    );
+    const adapters = Object.fromEntries(namedFolders(o.adapter).map(({ name, folder }) => [name, folder]));
     const folder = await resolveModelFolder(o.model);
     const server = await startServer({
       model: folder,

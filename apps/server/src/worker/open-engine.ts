@@ -1,8 +1,7 @@
 /** An engine on a device: base, tokenizer and a way to open adapters. */
-import { adapterVersion, baseOf, loadAdapter } from "@graft/adapters";
-import { createEngine, type Engine, type OpenedAdapter } from "@graft/core/engine";
-import { type BaseModel, loadBaseModel } from "@graft/core/models";
-import { AdapterWeights } from "@graft/core/nn";
+import { baseOf, openAdapter } from "@graft/adapters";
+import { createEngine, type Engine } from "@graft/core/engine";
+import { loadBaseModel } from "@graft/core/models";
 import { loadTokenizer } from "@graft/core/text";
 import type { Device } from "@graft/kernels";
 import type { EngineOptions } from "./protocol.ts";
@@ -30,22 +29,5 @@ export function openEngine(device: Device, options: Omit<EngineOptions, "tuning"
       await engine.close();
       model.destroy();
     },
-  };
-}
-
-function openAdapter(model: BaseModel, base: ReturnType<typeof baseOf>, path: string): OpenedAdapter {
-  const loaded = loadAdapter(path, base);
-  const weights = new AdapterWeights(model.device, loaded.bound, loaded.values, path);
-  const bytes = loaded.bound.parameters.reduce((sum, p) => sum + 4 * p.shape.reduce((a, b) => a * b, 1), 0);
-  return {
-    info: {
-      version: adapterVersion(path),
-      path,
-      method: loaded.bound.method,
-      parameters: bytes / 4,
-      bytes,
-      virtualTokens: loaded.bound.virtualTokens ?? 0,
-    },
-    weights,
   };
 }

@@ -93,6 +93,7 @@ export function defineLinearBottleneck(kind: LinearBottleneck): Method<Bottlenec
   return defineMethod<BottleneckConfig>({
     name: kind.name,
     peftType: "BOTTLENECK",
+    sizeFields: ["bottleneck_size"],
     config: bottleneckConfig as z.ZodType<BottleneckConfig>,
     matches: kind.matches,
     ...(kind.trainingDefaults ? { trainingDefaults: kind.trainingDefaults } : {}),

@@ -76,6 +76,7 @@ const linear: LinearMethod<AdaloraConfig> = {
 export const adalora = defineMethod<AdaloraConfig>({
   name: linear.name,
   peftType: linear.peftType,
+  sizeFields: ["init_r", "target_r"],
   config: linear.config,
   bind(config, base, where, origin, shapeInFile = () => undefined) {
     const binding: Binding = { base, where, origin, shapeInFile };

@@ -29,6 +29,7 @@ export const fusedLora = {
   ...defineLinearMethod<FusedLoraConfig>({
     name: "fused-lora",
     peftType: "LORA",
+    sizeFields: ["r", "lora_alpha"],
     config: fusedLoraConfig as z.ZodType<FusedLoraConfig>,
     startsAsIdentity: () => true,
     at({ name, inDim, outDim }, config, { where }): LinearAdapter<Names> {

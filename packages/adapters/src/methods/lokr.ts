@@ -21,6 +21,7 @@ type LokrConfig = z.output<typeof lokrConfig>;
 export const lokr = defineLinearMethod<LokrConfig>({
   name: "lokr",
   peftType: "LOKR",
+  sizeFields: ["r"],
   config: lokrConfig as z.ZodType<LokrConfig>,
   startsAsIdentity: (config) => config.init_weights !== false,
   check(config, binding) {

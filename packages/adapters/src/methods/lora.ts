@@ -8,7 +8,7 @@ import { add, dropout, embedding, inverseRowNorm, matmul, mul, mulColumns, scale
 import { hashText } from "@graft/core/random";
 import type { z } from "zod";
 import { savedModules } from "../base-parameters.ts";
-import { type Base, type BoundMethod, defineMethod } from "../method.ts";
+import { type Base, type BoundMethod, defineMethod, type LowRank } from "../method.ts";
 import { isFused } from "./fused-lora.ts";
 import { olderBiasKeys, type Replaced, replacing, savedBaseOf, valueOf, wrappedBiases } from "../replaced.ts";
 import { checkFunction, type LoraConfig, loraConfig, type LoraSite, loraSites } from "./_lora-config.ts";
@@ -20,6 +20,7 @@ export type { LoraConfig } from "./_lora-config.ts";
 export const lora = defineMethod<LoraConfig>({
   name: "lora",
   peftType: "LORA",
+  sizeFields: ["r", "lora_alpha"],
   config: loraConfig as z.ZodType<LoraConfig>,
   matches: (config) => !isFused(config),
   trainingDefaults: { r: 8, lora_alpha: 16, lora_dropout: 0.05 },
@@ -93,6 +94,21 @@ function bound(
       ...loraHooks(config, bySite, parameter, seed),
     }),
     merge: (values) => new Map([...mergeLora(base, sites, values, where), ...whole.merge(values)]),
+    lowRank: lowRankOf(config, sites, whole.parameters.length),
+  };
+}
+
+function lowRankOf(
+  config: LoraConfig,
+  sites: readonly LoraSite[],
+  wholeParameters: number,
+): LowRank | { readonly impossible: string } {
+  if (wholeParameters > 0) return { impossible: "modules_to_save and bias replace parameters of the base" };
+  if (config.use_dora) return { impossible: "use_dora has magnitudes beside A and B" };
+  if (sites.some(({ keys }) => keys.start)) return { impossible: "what A and B began with is taken out of the base" };
+  return {
+    rank: Math.max(config.r, ...Object.values(config.rank_pattern ?? {})),
+    changes: sites.map(({ site, r, scaling, keys: { a, b } }) => ({ site, r, scaling, a, b })),
   };
 }
 

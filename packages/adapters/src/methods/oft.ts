@@ -73,6 +73,7 @@ const linear: LinearMethod<OftConfig> = {
 export const oft = defineMethod<OftConfig>({
   name: linear.name,
   peftType: linear.peftType,
+  sizeFields: ["r", "oft_block_size"],
   config: linear.config,
   bind(config, base, where, origin, shapeInFile = () => undefined) {
     const bound = bindLinear(linear, config, { base, where, origin, shapeInFile });

@@ -31,6 +31,7 @@ type PTuningConfig = z.output<typeof pTuningConfig>;
 export const pTuning = defineMethod<PTuningConfig>({
   name: "p-tuning",
   peftType: "P_TUNING",
+  sizeFields: ["num_virtual_tokens"],
   config: pTuningConfig,
   trainingDefaults: { num_virtual_tokens: 30 },
   complete(base) {

@@ -28,6 +28,7 @@ type PromptConfig = z.output<typeof promptConfig>;
 export const promptTuning = defineMethod<PromptConfig>({
   name: "prompt-tuning",
   peftType: "PROMPT_TUNING",
+  sizeFields: ["num_virtual_tokens"],
   config: promptConfig,
   trainingDefaults: { num_virtual_tokens: 30 },
   complete: (base) => ({ ...embeddingFields(base), auto_mapping: null }),

@@ -26,6 +26,7 @@ type Shared = "vera_A" | "vera_B";
 export const vera = defineLinearMethod<VeraConfig>({
   name: "vera",
   peftType: "VERA",
+  sizeFields: ["r"],
   config: veraConfig as z.ZodType<VeraConfig>,
   startsAsIdentity: (config) => config.init_weights,
   check({ bias }, { where }) {

@@ -1,5 +1,5 @@
 /** Adapters by name. A name points at an immutable version; a version is freed when no name and no request holds it. */
-import { suggest, UnknownName } from "../errors/index.ts";
+import { ConfigError, suggest, UnknownName } from "../errors/index.ts";
 import type { AdapterWeights } from "../nn/index.ts";
 import type { AdapterInfo } from "./engine.ts";
 
@@ -46,6 +46,23 @@ export class AdapterBank {
     const entry = this.#entry(name);
     this.#byName.delete(name);
     await this.release(entry.version);
+  }
+
+  /** Throws UnknownName, or ConfigError where the new name is taken. */
+  rename(from: string, to: string): AdapterInfo {
+    const { info, version } = this.#entry(from);
+    if (from === to) return info;
+    if (this.#byName.has(to)) throw new ConfigError(`there is an adapter named "${to}" already`);
+    const renamed = { ...info, name: to };
+    this.#byName.delete(from);
+    this.#byName.set(to, { info: renamed, version });
+    return renamed;
+  }
+
+  /** What a name stands for now, not held. Throws UnknownName. */
+  look(name: string): { readonly info: AdapterInfo; readonly weights: AdapterWeights } {
+    const { info, version } = this.#entry(name);
+    return { info, weights: version.weights };
   }
 
   /** The version a name points at now, held until release(). Throws UnknownName. */
