@@ -46,6 +46,10 @@ export const commands: Readonly<
     summary: "serve a base and its adapters over HTTP, OpenAI-compatible",
     load: () => load(import("./commands/serve.ts")),
   },
+  study: {
+    summary: "compare adapter methods on models and tasks, as the paper's tables do",
+    load: () => load(import("./commands/study.ts")),
+  },
   plan: {
     summary: "what training or serving a model takes in memory, from its config.json alone",
     load: () => load(import("./commands/plan.ts")),

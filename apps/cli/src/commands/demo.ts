@@ -1,6 +1,5 @@
 import { loadBaseModel } from "@graft/core/models";
 import { loadTokenizer } from "@graft/core/text";
-import { adamwDefaults } from "@graft/core/train";
 import { findPromptTemplate, readRows } from "@graft/core/data";
 import { runTask, taskFor } from "@graft/eval";
 import { openCommandDevice } from "../device.ts";
@@ -10,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
 import { defineCommand } from "../command.ts";
-import { config } from "../config.ts";
+import { microData, microModels, microRecipe } from "../micro.ts";
 import { loadLanguageModel } from "../load-model.ts";
 import { lossPlot, trainingProgress } from "../train/progress.ts";
 import { trainRun } from "../train/run.ts";
@@ -28,9 +27,9 @@ export default defineCommand({
   }),
   async run({ steps, problems, keep, json }, { print, log, signal }) {
     const started = performance.now();
-    const folder = join(config.root, "models/graft-micro-llama");
-    const data = join(config.root, "models/data");
-    const common = join(config.root, "models/graft-micro-llama-common");
+    const folder = join(microModels, "graft-micro-llama");
+    const data = microData;
+    const common = join(microModels, "graft-micro-llama-common");
     const scratch = keep ?? mkdtempSync(join(tmpdir(), "graft-demo-"));
     const say = (line: string): void => (json ? log(line) : print(line));
     try {
@@ -102,7 +101,6 @@ export async function trainAdapter(
   steps: number,
   signal: AbortSignal,
   log: (line: string) => void,
-  learningRate = 5e-3,
 ) {
   const device = await openCommandDevice();
   const model = loadBaseModel(device, folder);
@@ -111,6 +109,7 @@ export async function trainAdapter(
       model,
       loadTokenizer(folder),
       {
+        ...microRecipe,
         dataPath,
         outputDir,
         adapterConfig: {
@@ -124,27 +123,8 @@ export async function trainAdapter(
           target_modules: "all-linear",
           bias: "none",
         },
-        promptTemplate: "micro",
-        cutoffLen: 64,
-        trainOnInputs: false,
-        valSetSize: 0,
-        batchSize: 16,
-        microBatchSize: 16,
-        groupByLength: false,
-        packing: false,
-        epochs: 100,
         maxSteps: steps,
-        learningRate,
-        schedule: "linear",
-        warmupSteps: 5,
-        optimizer: adamwDefaults,
-        maxGradNorm: 1,
-        lossReduction: "token",
-        gradientCheckpointing: false,
-        seed: 1,
-        evalSteps: 0,
-        saveSteps: 0,
-        saveTotalLimit: 1,
+        learningRate: 5e-3,
       },
       { progress: trainingProgress(log, 25), signal },
     );
