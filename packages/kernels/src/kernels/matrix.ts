@@ -2,7 +2,7 @@
 import { grid1d, WORKGROUP } from "../grid.ts";
 import { defineKernel } from "../kernel.ts";
 import { lanesPerRow, laneReductions, ROW_MAIN_ARGUMENTS } from "../row.ts";
-import { packedLoad, readPacked, type WeightType } from "./_packed.ts";
+import { packedLoad, readWeightAt, weightBindings, weightSizes, type WeightType } from "./_packed.ts";
 
 /** y[c, r] = x[r, c]. x: [rows, columns]; y: [columns, rows]. */
 export const transposeKernel = defineKernel<Record<never, never>, "rows" | "columns", "x" | "y">({
@@ -27,17 +27,21 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
 });
 
 /** y[r] = 1 / |w[r] + change[r]|, the L2 norm of a row. w: [rows, columns] of `type`; change: [rows, columns]; y: [rows]. */
-export const inverseRowNormKernel = defineKernel<{ type: WeightType }, "rows" | "columns", "w" | "change" | "y">({
+export const inverseRowNormKernel = defineKernel<
+  { type: WeightType },
+  "rows" | "columns",
+  "w" | "w_scales" | "change" | "y"
+>({
   name: "inverse_row_norm",
   dims: { rows: "u32", columns: "u32" },
   bindings: ({ type }) => ({
-    w: { type: type === "f32" ? "f32" : "u32", access: "read" },
+    ...weightBindings("w", type),
     change: { type: "f32", access: "read" },
     y: { type: "f32", access: "read_write" },
   }),
   wgsl({ type }, capabilities) {
     const lanes = lanesPerRow(capabilities);
-    return `${packedLoad("w", type)}${laneReductions(lanes)}
+    return `${packedLoad("w", type, "dims.columns")}${laneReductions(lanes)}
 @compute @workgroup_size(${lanes})
 fn main(${ROW_MAIN_ARGUMENTS}) {
   let row = workgroup_index(group, groups);
@@ -53,14 +57,17 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
   },
   grid: ({ rows }) => rows,
   sizes: ({ rows, columns }, { type }) => ({
-    w: type === "f32" ? rows * columns : Math.ceil((rows * columns) / 2),
+    ...weightSizes("w", type, { rows, columns }),
     change: rows * columns,
     y: rows,
   }),
-  reference({ w, change, y }, { rows, columns }, { type }) {
+  reference({ w, w_scales, change, y }, { rows, columns }, { type }) {
     for (let r = 0; r < rows; r++) {
       let sum = 0;
-      for (let c = 0; c < columns; c++) sum += (readPacked(w, r * columns + c, type) + change[r * columns + c]!) ** 2;
+      for (let c = 0; c < columns; c++) {
+        const value = readWeightAt({ values: w, scales: w_scales }, { row: r, column: c, columns }, type);
+        sum += (value + change[r * columns + c]!) ** 2;
+      }
       y[r] = 1 / Math.sqrt(sum);
     }
   },
@@ -73,6 +80,13 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
       statics: { type: "bf16" },
       dims: { rows: 3, columns: 7 },
       fill: { w: (i) => (0x3f80 + i) | ((0xbf00 + i) << 16) },
+    },
+    { name: "int8", statics: { type: "int8" }, dims: { rows: 5, columns: 19 }, fill: { w: (i) => 0x7f80_4301 + i } },
+    {
+      name: "nf4",
+      statics: { type: "nf4" },
+      dims: { rows: 5, columns: 19 },
+      fill: { w: (i) => 0x7153_89ab - i, w_scales: (i) => (i < 2 ? 0x3f80_0000 : 0x3800_ba70 + i) },
     },
   ],
 });
