@@ -3,7 +3,8 @@ import { inverseRowNormKernel, transposeKernel, type WeightType } from "@graft/k
 import { ShapeError } from "../errors/index.ts";
 import { sameShape, type Spec, type Tensor } from "../graph/graph.ts";
 import { defineOp } from "../graph/op.ts";
-import { f32 } from "../graph/op-case.ts";
+import { f32, quantized } from "../graph/op-case.ts";
+import { weightBuffers } from "./_weight.ts";
 
 const sizes = (x: Spec) => ({ rows: x.shape[0]!, columns: x.shape[1]! });
 
@@ -32,18 +33,31 @@ export const inverseRowNormOp = defineOp({
     return [{ shape: [w!.shape[0]!], dtype: "f32" }];
   },
   interpret({ inputs: [w, change], outputs: [y], inputSpecs }) {
-    inverseRowNormKernel.reference({ w: w!, change: change!, y: y! }, sizes(inputSpecs[0]!), { type: "f32" });
+    const { rows, columns } = sizes(inputSpecs[0]!);
+    for (let r = 0; r < rows; r++) {
+      let sum = 0;
+      for (let i = r * columns; i < (r + 1) * columns; i++) sum += (w![i]! + change![i]!) ** 2;
+      y![r] = 1 / Math.sqrt(sum);
+    }
   },
   grad: () => [],
   lower(call) {
     const type = call.inputs[0]!.dtype as WeightType;
     call.run(inverseRowNormKernel, { type }, sizes(call.inputs[0]!), {
-      w: call.in(0),
+      ...weightBuffers(call, 0, "w"),
       change: call.in(1),
       y: call.out(0),
     });
   },
-  cases: [{ name: "matrix", inputs: [f32(4, 9), f32(4, 9)], attrs: {}, gradientOf: [] }],
+  cases: [
+    { name: "matrix", inputs: [f32(4, 9), f32(4, 9)], attrs: {}, gradientOf: [] },
+    ...(["int8", "nf4"] as const).map((dtype) => ({
+      name: dtype,
+      inputs: [quantized(dtype, 4, 9), f32(4, 9)],
+      attrs: {},
+      gradientOf: [],
+    })),
+  ],
 });
 
 /** x^T. x: [rows, columns]. */

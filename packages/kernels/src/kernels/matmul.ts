@@ -219,10 +219,15 @@ export function chooseTile(problem: MatmulProblem, capabilities: Capabilities): 
     alignedK: k % depth === 0,
     alignedBlocks: alignedBlocks && wide,
   });
-  // Measured: docs/kernels.md. Many sums in flight, and a loop that stays small.
-  if (!transB && n % 4 === 0) return subgroup([16, 8].find((columns) => columns * size <= n) ?? 4, 1, true);
-  if (transB && k % 4 === 0)
+  // Measured: docs/kernels.md. Many sums in flight, and a loop that stays small. In few rows loads dominate: of whole blocks eight codes at a time, a scale for two steps.
+  if (!transB && n % 4 === 0) {
+    const columns = [16, 8].find((c) => c * size <= n) ?? 4;
+    return subgroup(columns, alignedBlocks && m <= 8 ? 2 : 1, true);
+  }
+  if (transB && k % 4 === 0) {
+    if (alignedBlocks && m <= 4 && size >= 8) return subgroup(n <= size ? 1 : 4, 8, true);
     return m === 1 ? subgroup(1, Math.min(8, size), true) : subgroup(n <= size ? 1 : 4, 4, true);
+  }
   return subgroup(n <= size ? 1 : 2, 4, false);
 }
 
