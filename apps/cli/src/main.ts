@@ -22,6 +22,10 @@ export const commands: Readonly<
     summary: "fold an adapter into its base and write a model folder",
     load: () => load(import("./commands/merge.ts")),
   },
+  quantize: {
+    summary: "quantise a model's linear layers and write a model folder",
+    load: () => load(import("./commands/quantize.ts")),
+  },
   serve: {
     summary: "serve a base and its adapters over HTTP, OpenAI-compatible",
     load: () => load(import("./commands/serve.ts")),

@@ -4,7 +4,7 @@ import { z } from "zod";
 import { defineCommand, UsageError } from "../command.ts";
 import { config } from "../config.ts";
 import { resolveModelFolder } from "../resolve-model.ts";
-import { dtypeOption, modelOptions } from "../model-options.ts";
+import { dtypeOption, modelOptions, quantizationOf, quantizationOptions } from "../model-options.ts";
 import { tuning } from "../tuning.ts";
 
 export default defineCommand({
@@ -26,6 +26,7 @@ export default defineCommand({
     dataDir: z.string().optional().describe("folder of the database; default: the user's data folder"),
     apiKey: z.string().optional().describe("requests must carry it; default: GRAFT_API_KEY"),
     dtype: dtypeOption,
+    ...quantizationOptions,
     maxSequences: z.int().min(1).max(256).default(32).describe("requests that run at once"),
     json: z.boolean().default(false).describe("print the ready line as JSON"),
   }),
@@ -37,10 +38,12 @@ export default defineCommand({
         return [entry.slice(0, at), entry.slice(at + 1)];
       }),
     );
+    const quantization = quantizationOf(o);
     const folder = await resolveModelFolder(o.model);
     const server = await startServer({
       model: folder,
       dtype: o.dtype,
+      ...(quantization === undefined ? {} : { quantization }),
       maxSequences: o.maxSequences,
       ...(tuning ? { tuning } : {}),
       adapters,
