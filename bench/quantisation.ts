@@ -36,7 +36,7 @@ const storages = {
   nf4: { dtype: "f16", quantization: { method: "nf4", skipModules: [] } },
 } as const;
 
-/** Hidden 1024, 4 layers, ffn 2816, vocabulary 512: 50 million weights in linear layers. */
+/** Hidden 1024, 2 layers, ffn 2816, vocabulary 512: 26 million weights in linear layers. */
 function writeRandomModel(): string {
   const folder = mkdtempSync(join(tmpdir(), "quantisation-"));
   const config = {
@@ -44,7 +44,7 @@ function writeRandomModel(): string {
     vocab_size: 512,
     hidden_size: 1024,
     intermediate_size: 2816,
-    num_hidden_layers: 4,
+    num_hidden_layers: 2,
     num_attention_heads: 16,
     max_position_embeddings: 256,
   };
