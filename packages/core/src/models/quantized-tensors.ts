@@ -92,7 +92,7 @@ export function readScales(
 }
 
 /** A plain tensor of a checkpoint, read in pieces. Its reads throw CheckpointError for a value that is no finite number. */
-export function matrixOf(checkpoint: Checkpoint, name: string, shape: readonly number[]): MatrixSource {
+function matrixOf(checkpoint: Checkpoint, name: string, shape: readonly number[]): MatrixSource {
   const [rows, columns] = shape as readonly [number, number];
   const { dtype } = checkpoint.info(name);
   const width = checkpoint.bytesOf(name) / (rows * columns);

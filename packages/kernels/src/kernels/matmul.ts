@@ -106,7 +106,7 @@ export const matmul = defineKernel<MatmulStatics, MatmulDims, MatmulBuffers>({
       y: { type: "f32", access: "read_write" },
     }) as Record<MatmulBuffers, Binding>,
   wgsl(statics, capabilities) {
-    const { transA, transB, bType, wide, hasBias, activation, hasResidual } = statics;
+    const { transA, transB, hasBias, activation, hasResidual } = statics;
     const of = scaleOf(statics);
     const common = `${activation.startsWith("gelu") || activation === "tanh" ? ERF_WGSL : ""}
 ${loadsOfWeight(statics)}
