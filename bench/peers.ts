@@ -57,7 +57,7 @@ const ours: Maker = async (a, b, m, k, chain) => {
   const calls = Array.from({ length: chain }, (_, i) => ({
     kernel: matmul,
     statics,
-    dims: { m, n: k, k, aColumns: k, aOffset: 0, yColumns: k, yOffset: 0, scale: 1 },
+    dims: { m, n: k, k, aColumns: k, aOffset: 0, yColumns: k, yOffset: 0, scale: 1, bBegin: 0 },
     buffers: {
       a: window(buffers[i === 0 ? 0 : 1 + ((i - 1) % 2)]!),
       b: window(weight),

@@ -8,6 +8,7 @@ import { loadTokenizer, type Tokenizer } from "@graft/core/text";
 import type { Device } from "@graft/kernels";
 import { openCommandDevice } from "./device.ts";
 import { existsSync } from "node:fs";
+import { quantizationOf } from "./model-options.ts";
 import { counter } from "./progress.ts";
 import { resolveModelFolder } from "./resolve-model.ts";
 
@@ -17,6 +18,8 @@ export interface LoadOptions {
   readonly model: string;
   readonly adapter?: string | undefined;
   readonly dtype?: WeightDType | undefined;
+  readonly quantization?: Parameters<typeof quantizationOf>[0]["quantization"];
+  readonly quantizationSkipModules?: readonly string[] | undefined;
   readonly maxSequences?: number | undefined;
 }
 
@@ -32,12 +35,14 @@ export interface LoadedModel {
 }
 
 /** Throws what loading throws, with everything opened so far closed again. */
-export async function loadModel({ model, adapter, dtype, maxSequences }: LoadOptions): Promise<LoadedModel> {
+export async function loadModel(options: LoadOptions): Promise<LoadedModel> {
+  const { model, adapter, dtype, maxSequences } = options;
+  const quantization = quantizationOf(options);
   const folder = await resolveModelFolder(model);
   const device = await openCommandDevice();
   try {
     const onTensor = counter("loading: tensor", (line) => process.stderr.write(`${line}\n`), { isPassing: true });
-    const base = loadBaseModel(device, folder, { dtype: dtype ?? "auto", onTensor });
+    const base = loadBaseModel(device, folder, { dtype: dtype ?? "auto", quantization, onTensor });
     const loaded = adapter === undefined ? undefined : loadAdapter(adapter, baseOf(base));
     const weights = loaded && new AdapterWeights(device, loaded.bound, loaded.values, adapter!);
     const generator = new Generator(base, maxSequences === undefined ? {} : { maxSequences });

@@ -42,6 +42,10 @@ export const commands: Readonly<
     summary: "make a LoRA of any adapter that can be merged",
     load: () => load(import("./commands/adapters/convert.ts")),
   },
+  quantize: {
+    summary: "quantise a model's linear layers and write a model folder",
+    load: () => load(import("./commands/quantize.ts")),
+  },
   serve: {
     summary: "serve a base and its adapters over HTTP, OpenAI-compatible",
     load: () => load(import("./commands/serve.ts")),

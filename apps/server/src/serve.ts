@@ -28,10 +28,16 @@ export interface RunningServer {
 
 /** Throws ConfigError if the port is taken, and what opening a device and loading a model or an adapter throws. */
 export async function startServer(options: ServeOptions): Promise<RunningServer> {
-  const { model, dtype, maxSequences, tuning, log } = options;
+  const { model, dtype, quantization, maxSequences, tuning, log } = options;
   const tokenizer = loadTokenizer(model);
   const engine = await EngineProcess.start({
-    engine: { model, dtype, ...(maxSequences === undefined ? {} : { maxSequences }), ...(tuning ? { tuning } : {}) },
+    engine: {
+      model,
+      dtype,
+      ...(quantization === undefined ? {} : { quantization }),
+      ...(maxSequences === undefined ? {} : { maxSequences }),
+      ...(tuning ? { tuning } : {}),
+    },
     log,
   });
   let store: Store | undefined;

@@ -21,6 +21,7 @@ test("what is not a message of the protocol is refused by name of the field", ()
     [{ type: "generate", id: 1, request: { ...request, colour: "red" } }, "colour"],
     [{ type: "generate", id: 1, request: { ...request, adapter: undefined } }, "request.adapter"],
     [{ type: "start", options: { ...engine, dtype: "f64" } }, "options.dtype"],
+    [{ type: "start", options: { ...engine, quantization: "int4" } }, "options.quantization"],
   ];
   for (const [message, field] of cases) expect(() => parseToWorker(message)).toThrow(field);
   for (const message of [
@@ -35,6 +36,9 @@ test("what is not a message of the protocol is refused by name of the field", ()
 test("a message of the protocol comes through unchanged, numbers that JSON lacks included", () => {
   const generate = { type: "generate", id: 1, request: { ...request, adapter: "a", stop: ["x"], eosTokenIds: [] } };
   expect(parseToWorker(generate)).toEqual(generate as never);
+  const quantization = { method: "nf4", skipModules: ["o_proj"] };
+  const start = { type: "start", options: { ...engine, quantization } };
+  expect(parseToWorker(start)).toEqual(start as never);
   const logprob = { id: 1, logprob: Number.NEGATIVE_INFINITY, top: [{ id: 2, logprob: Number.NaN }] };
   const outputs = {
     type: "outputs",

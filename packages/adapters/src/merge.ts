@@ -27,7 +27,7 @@ export interface Merged {
 /**
  * Adds an adapter to the weights of a base on the device, in their storage dtype: the model then does alone what it did with the adapter, as PEFT's merge_adapter.
  * The weights it had stay on the host until they are put back. Throws ConfigError, with the base as it was, where the method cannot be merged, a weight is shared by
- * two modules and only one would change, or a result does not fit the storage.
+ * two modules and only one would change, a weight is quantised, or a result does not fit the storage.
  */
 export async function mergeAdapter(model: BaseModel, adapter: LoadedAdapter): Promise<Merged> {
   const base = baseOf(model);
@@ -69,7 +69,7 @@ export interface MergeFoldersOptions {
 /**
  * Writes the model folder of a base with an adapter folded in: the base's tensors in the dtypes they have, one at a time in memory, its config and its tokenizer. Needs no
  * device and leaves both folders as they are. A tied output layer of which one side changes becomes a tensor of its own. All of it is written or nothing.
- * Throws ConfigError if the output folder has something in it, and what loading throws.
+ * Throws ConfigError if the output folder has something in it or the base is quantised in its files, and what loading throws.
  */
 export async function mergeIntoFolder({
   model,
@@ -80,7 +80,11 @@ export async function mergeIntoFolder({
 }: MergeFoldersOptions): Promise<void> {
   if (existsSync(outputDir) && readdirSync(outputDir).length > 0)
     throw new ConfigError(`${outputDir}: is not empty; give a new folder for the merged model`);
-  const { definition, config } = readModelConfig(model);
+  const { definition, config, quantization } = readModelConfig(model);
+  if (quantization)
+    throw new ConfigError(
+      `${model}: its weights are quantised (${quantization.method}); merge into the model they were made from, then \`graft quantize\` the result`,
+    );
   const checkpoint = openModelCheckpoint(model, definition, config);
   try {
     const where = (name: string): string => `${checkpoint.path}: tensor ${name}`;

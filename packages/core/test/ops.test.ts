@@ -1,8 +1,9 @@
 /** Every op of the registry: device equals the float64 interpreter; gradients equal central differences. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { type Device, type DeviceBuffer, openDevice } from "@graft/kernels";
+import { dequantize, type Device, type DeviceBuffer, isQuantized, openDevice, quantize } from "@graft/kernels";
 import {
   Arena,
+  bytesOf,
   grad,
   Graph,
   interpret,
@@ -42,8 +43,8 @@ async function deviceEqualsInterpreter(op: Op, kase: OpCase): Promise<void> {
   const host = Object.fromEntries(kase.inputs.map((s, i) => [`p${i}`, values(s, kase, i)]));
   const buffers: Record<string, DeviceBuffer> = {};
   for (const [i, s] of kase.inputs.entries()) {
-    const buffer = device.createBuffer(sizeOf(s.shape) * 4, `p${i}`);
-    device.write(buffer, deviceArray(s, host[`p${i}`]!));
+    const buffer = device.createBuffer(bytesOf(s), `p${i}`);
+    device.write(buffer, deviceArray(s, given(s, kase, i)));
     buffers[`p${i}`] = buffer;
   }
   const arena = new Arena(device);
@@ -97,17 +98,22 @@ function gradientEqualsDifferences(op: Op, kase: OpCase, wrt: readonly number[])
   }
 }
 
-function values(s: Spec, kase: OpCase, index: number): Values {
-  const fill = kase.fill?.[index] ?? (s.dtype === "f32" ? (i: number) => noise(i, index + 1) : () => 0);
-  return Float64Array.from({ length: sizeOf(s.shape) }, (_, i) => Math.fround(fill(i)));
+function given(s: Spec, kase: OpCase, index: number): Float32Array {
+  const fill =
+    kase.fill?.[index] ?? (s.dtype === "i32" || s.dtype === "u32" ? () => 0 : (i: number) => noise(i, index + 1));
+  return Float32Array.from({ length: sizeOf(s.shape) }, (_, i) => fill(i));
 }
 
-function deviceArray(s: Spec, data: Values) {
-  return s.dtype === "i32"
-    ? Int32Array.from(data)
-    : s.dtype === "u32"
-      ? Uint32Array.from(data)
-      : Float32Array.from(data);
+/** What an input is worth: of a quantised one, what its codes and scales stand for. */
+function values(s: Spec, kase: OpCase, index: number): Values {
+  const floats = given(s, kase, index);
+  if (!isQuantized(s.dtype)) return Float64Array.from(floats);
+  return Float64Array.from(dequantize(s.dtype, s.shape, quantize(s.dtype, s.shape, floats)));
+}
+
+function deviceArray(s: Spec, data: Float32Array) {
+  if (isQuantized(s.dtype)) return quantize(s.dtype, s.shape, data);
+  return s.dtype === "i32" ? Int32Array.from(data) : s.dtype === "u32" ? Uint32Array.from(data) : data;
 }
 
 /** Seeded noise in (-1, 1). */

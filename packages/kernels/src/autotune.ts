@@ -5,7 +5,16 @@ import { dirname, join } from "node:path";
 import { type Candidate, timeKernels } from "./bench.ts";
 import type { Capabilities, Device } from "./device.ts";
 import { type Kernel, kernelText } from "./kernel.ts";
-import { chooseTile, matmul, type MatmulStatics, type MatmulTile, PLAIN_MATMUL, tileKey } from "./kernels/matmul.ts";
+import {
+  chooseTile,
+  matmul,
+  type MatmulStatics,
+  type MatmulTile,
+  PLAIN_MATMUL,
+  sharedTile,
+  tileKey,
+} from "./kernels/matmul.ts";
+import { BLOCK, weightStorages, type WeightType } from "./weight-storage.ts";
 
 /** A call that may be tuned; others are passed over. */
 export interface TunableCall {
@@ -54,7 +63,7 @@ export class Tuner {
   async #best({ statics, dims }: TunableCall): Promise<MatmulTile> {
     const own = statics as MatmulStatics;
     const { m, n, k } = dims as { m: number; n: number; k: number };
-    const problem = { m, n, k, transB: own.transB };
+    const problem = { m, n, k, transB: own.transB, bType: own.bType };
     const { tiles: _, ...bare } = this.#device.capabilities;
     const prior = chooseTile(problem, { ...bare, tiles: new Map() });
     const candidates = candidateTiles(problem, this.#device.capabilities, prior);
@@ -88,7 +97,7 @@ export class Tuner {
 
 /** The rule's choice first. */
 function candidateTiles(
-  problem: { m: number; n: number; k: number; transB: boolean },
+  problem: { m: number; n: number; k: number; transB: boolean; bType: WeightType },
   capabilities: Capabilities,
   prior: MatmulTile,
 ): MatmulTile[] {
@@ -98,8 +107,10 @@ function candidateTiles(
     if (!tiles.some((other) => JSON.stringify(other) === JSON.stringify(tile))) tiles.push(tile);
   };
   if (subgroups && size === subgroupMaxSize) {
-    const { m, n, k, transB } = problem;
-    const canBeWide = (transB ? k : n) % 4 === 0;
+    const { m, n, k, transB, bType } = problem;
+    const rowLength = transB ? k : n;
+    const canBeWide = rowLength % 4 === 0;
+    const isInBlocks = weightStorages[bType].scaled === "block" && rowLength % BLOCK === 0;
     for (const rows of [1, 4, 8, 16]) {
       if (rows > 1 && rows >= 2 * m) continue;
       for (const [columns, depth, wide] of [
@@ -112,7 +123,8 @@ function candidateTiles(
         [16, 1, true],
       ] as const) {
         const fits = depth <= size && (!wide || (canBeWide && (transB ? depth : columns) % 4 === 0));
-        if (fits) add({ variant: "subgroup", rows, columns, depth, wide, alignedK: k % depth === 0 });
+        const alignedBlocks = wide && isInBlocks;
+        if (fits) add({ variant: "subgroup", rows, columns, depth, wide, alignedK: k % depth === 0, alignedBlocks });
       }
     }
   }
@@ -124,7 +136,7 @@ function candidateTiles(
       [4, 4],
       [8, 4],
     ] as const)
-      add({ variant: "shared", rows, columns, depth: 16, wide: false, alignedK: false });
+      add({ ...sharedTile(problem), rows, columns });
   return tiles;
 }
 
@@ -143,6 +155,7 @@ function fingerprint(device: Device): string {
     depth: 16,
     wide: false,
     alignedK: false,
+    alignedBlocks: false,
   };
   const text = kernelText(matmul as unknown as Kernel, statics, device.capabilities);
   const { tiles: _, ...capabilities } = device.capabilities;
@@ -153,12 +166,13 @@ function fingerprint(device: Device): string {
 }
 
 function isTile(value: unknown): value is MatmulTile {
-  const { variant, rows, columns, depth, wide, alignedK } = (value ?? {}) as Record<string, unknown>;
+  const { variant, rows, columns, depth, wide, alignedK, alignedBlocks } = (value ?? {}) as Record<string, unknown>;
   const isSize = (n: unknown) => typeof n === "number" && Number.isInteger(n) && n >= 1 && n <= 32;
   return (
     (variant === "subgroup" || variant === "shared") &&
     [rows, columns, depth].every(isSize) &&
     typeof wide === "boolean" &&
-    typeof alignedK === "boolean"
+    typeof alignedK === "boolean" &&
+    typeof alignedBlocks === "boolean"
   );
 }

@@ -33,6 +33,8 @@ export * from "./kernels/swiglu-grad.ts";
 export * from "./kernels/unary.ts";
 export * from "./kernels/window.ts";
 export * from "./row.ts";
+export * from "./quantize.ts";
+export * from "./weight-storage.ts";
 export { type TunableCall, Tuner } from "./autotune.ts";
 export { type Candidate, timeKernels, type Timing } from "./bench.ts";
 export { type Ceilings, measureCeilings } from "./measure.ts";

@@ -1,6 +1,7 @@
 import {
   type Candidate,
   chooseTile,
+  type Device,
   kernels,
   matmul,
   measureCeilings,
@@ -27,12 +28,25 @@ const SHAPES = [
   [512, 8, 256],
 ] as const;
 
+/** One token, a few, and a batch, for weights in every storage. */
+const STORED_SHAPES = [
+  [1, 2048, 2048],
+  [4, 2048, 2048],
+  [8, 2048, 2048],
+  [256, 1024, 1024],
+] as const;
+
 export default defineCommand({
   name: "bench",
   summary: "measure the device's ceilings, the kernels against them, and a training step",
   description:
     "Medians of interleaved rounds. With --peers the matrix products of tfjs, onnxruntime and jax-js run in turn with ours on the same device (installed on demand in bench/).",
-  examples: ["graft bench", "graft bench --filter matmul --json", "graft bench --peers"],
+  examples: [
+    "graft bench",
+    "graft bench --filter matmul --json",
+    "graft bench --filter 'matmul (f32|f16|int8|nf4)'",
+    "graft bench --peers",
+  ],
   options: z.object({
     filter: z
       .string()
@@ -59,9 +73,10 @@ export default defineCommand({
           name: `matmul ${m}x${k}x${n}`,
           kernel: matmul,
           statics,
-          dims: { m, n, k, aColumns: k, aOffset: 0, yColumns: n, yOffset: 0, scale: 1 },
+          dims: matmulDims(m, n, k),
         });
       }
+      candidates.push(...storedWeights(device));
       for (const kernel of kernels) {
         if (kernel.atScale)
           candidates.push({ name: `${kernel.name} ${sizesOf(kernel.atScale.dims)}`, kernel, ...kernel.atScale });
@@ -110,6 +125,33 @@ export default defineCommand({
     }
   },
 });
+
+const matmulDims = (m: number, n: number, k: number) => ({
+  m,
+  n,
+  k,
+  aColumns: k,
+  aOffset: 0,
+  yColumns: n,
+  yOffset: 0,
+  scale: 1,
+  bBegin: 0,
+});
+
+/** A linear layer and the gradient of its input, for every storage of its weight. */
+function storedWeights({ capabilities }: Pick<Device, "capabilities">): Candidate[] {
+  const types = ["f32", "f16", "int8", "nf4"] as const;
+  return STORED_SHAPES.flatMap(([m, n, k]) =>
+    [true, false].flatMap((transB) =>
+      types.map((bType): Candidate => ({
+        name: `matmul ${bType} ${m}x${k}x${n}${transB ? "" : " backward"}`,
+        kernel: matmul,
+        statics: { ...PLAIN_MATMUL, transB, bType, ...chooseTile({ m, n, k, transB, bType }, capabilities) },
+        dims: matmulDims(m, n, k),
+      })),
+    ),
+  );
+}
 
 /** Peers live in a workspace of their own, with their own lock file. */
 /** The dims that are sizes, as in "rows 512 columns 1024". */

@@ -33,6 +33,8 @@ export default defineCommand({
       model: o.model,
       adapter: o.adapter,
       dtype: o.dtype,
+      quantization: o.quantization,
+      quantizationSkipModules: o.quantizationSkipModules,
       maxSequences: o.batchSize * Math.max(...chosen.map((task) => o.numBeams ?? task.decoding.numBeams ?? 1)),
     });
     const results: TaskResult[] = [];
@@ -60,6 +62,7 @@ export default defineCommand({
       model: o.model,
       adapter: o.adapter ?? null,
       dtype: o.dtype,
+      quantization: o.quantization ?? null,
       limit: o.limit ?? null,
       num_beams: o.numBeams ?? null,
     });

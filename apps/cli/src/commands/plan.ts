@@ -3,7 +3,7 @@ import { ConfigError, ShapeError } from "@graft/core/errors";
 import { generationMemory } from "@graft/core/generate";
 import { bytesOf } from "@graft/core/graph";
 import { readJson } from "@graft/core/io";
-import { deviceDType, readConfigFile, type TraceModel } from "@graft/core/models";
+import { deviceDType, quantizedTypes, readConfigFile, type TraceModel } from "@graft/core/models";
 import type { Adapter } from "@graft/core/nn";
 import { trainingMemory } from "@graft/core/train";
 import type { Capabilities, Limits } from "@graft/kernels";
@@ -12,7 +12,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { defineCommand } from "../command.ts";
 import { openCommandDevice } from "../device.ts";
-import { modelOptions } from "../model-options.ts";
+import { modelOptions, quantizationOf, quantizationOptions } from "../model-options.ts";
 import { resolveModelFolder } from "../resolve-model.ts";
 
 const size = (what: string) =>
@@ -40,6 +40,7 @@ export default defineCommand({
       .optional()
       .describe("an adapter_config.json or a folder with one; default: LoRA with PEFT's defaults"),
     dtype: modelOptions.dtype,
+    ...quantizationOptions,
     microBatchSize: z.int().min(1).default(4).describe("rows that go through the model at once in training"),
     cutoffLen: z.int().min(1).default(256).describe("longest training example in tokens"),
     maxSequences: z.int().min(1).optional().describe("sequences that generation runs at once"),
@@ -53,10 +54,13 @@ export default defineCommand({
     const path = await configPath(o.model);
     const { definition, config, stored } = readConfigFile(path);
     const shapes = new Map(definition.parameters(config).map((p) => [p.name, p.shape]));
+    const quantization = quantizationOf(o);
+    const types =
+      quantization && quantization !== "none" ? quantizedTypes({ definition, config }, quantization, path) : undefined;
     const model: TraceModel = {
       definition,
       config,
-      dtypeOf: (name) => deviceDType(stored, shapes.get(name)!, o.dtype),
+      dtypeOf: (name) => types?.get(name) ?? deviceDType(stored, shapes.get(name)!, o.dtype),
     };
     const adapter = adapterOf(model, o.adapter);
     const device = await openCommandDevice();

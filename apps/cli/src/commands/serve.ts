@@ -4,7 +4,7 @@ import { z } from "zod";
 import { defineCommand } from "../command.ts";
 import { config } from "../config.ts";
 import { resolveModelFolder } from "../resolve-model.ts";
-import { dtypeOption, modelOptions } from "../model-options.ts";
+import { dtypeOption, modelOptions, quantizationOf, quantizationOptions } from "../model-options.ts";
 import { namedFolders } from "../named-folders.ts";
 import { tuning } from "../tuning.ts";
 
@@ -27,15 +27,18 @@ export default defineCommand({
     dataDir: z.string().optional().describe("folder of the database; default: the user's data folder"),
     apiKey: z.string().optional().describe("requests must carry it; default: GRAFT_API_KEY"),
     dtype: dtypeOption,
+    ...quantizationOptions,
     maxSequences: z.int().min(1).max(256).default(32).describe("requests that run at once"),
     json: z.boolean().default(false).describe("print the ready line as JSON"),
   }),
   async run(o, { print, log, signal }) {
     const adapters = Object.fromEntries(namedFolders(o.adapter).map(({ name, folder }) => [name, folder]));
+    const quantization = quantizationOf(o);
     const folder = await resolveModelFolder(o.model);
     const server = await startServer({
       model: folder,
       dtype: o.dtype,
+      ...(quantization === undefined ? {} : { quantization }),
       maxSequences: o.maxSequences,
       ...(tuning ? { tuning } : {}),
       adapters,

@@ -1,5 +1,4 @@
 import { promptTemplates } from "@graft/core/data";
-import { ConfigError } from "@graft/core/errors";
 import { loadBaseModel } from "@graft/core/models";
 import { loadTokenizer } from "@graft/core/text";
 import { adamwDefaults, schedules } from "@graft/core/train";
@@ -7,7 +6,7 @@ import { openCommandDevice } from "../device.ts";
 import { z } from "zod";
 import { defineCommand, oneOf, UsageError } from "../command.ts";
 import { resolveModelFolder } from "../load-model.ts";
-import { dtypeOption, modelOptions } from "../model-options.ts";
+import { dtypeOption, modelOptions, quantizationOf, quantizationOptions } from "../model-options.ts";
 import { adapterConfigOf, adapterOptions } from "../train/adapter-options.ts";
 import { lossPlot, trainingProgress } from "../train/progress.ts";
 import { trainRun } from "../train/run.ts";
@@ -17,8 +16,10 @@ const options = z.object({
   dataPath: z.string().describe("JSON or JSONL of instruction, input, output; .gz too"),
   outputDir: z.string().describe("where the adapter, checkpoints and metrics.jsonl go"),
   ...adapterOptions,
-  load8bit: z.boolean().default(false).describe("not there yet: use --dtype f16 or bf16"),
+  load8bit: z.boolean().default(false).describe("the same as --quantization int8"),
+  load4bit: z.boolean().default(false).describe("the same as --quantization nf4 (QLoRA)"),
   dtype: dtypeOption,
+  ...quantizationOptions,
   batchSize: z.int().min(1).default(128).describe("rows per optimizer step"),
   microBatchSize: z.int().min(1).default(4).describe("rows that go through the model at once"),
   numEpochs: z.number().positive().default(3).describe("passes over the data"),
@@ -58,6 +59,17 @@ const options = z.object({
   json: z.boolean().default(false).describe("print the result as JSON"),
 });
 
+/** Of the flags that scripts use, and the option. Throws UsageError if they do not agree. */
+function chosenQuantization({ load8bit, load4bit, quantization }: z.output<typeof options>): typeof quantization {
+  const asked = new Set<typeof quantization>();
+  if (load8bit) asked.add("int8");
+  if (load4bit) asked.add("nf4");
+  if (quantization !== undefined) asked.add(quantization);
+  if (asked.size > 1)
+    throw new UsageError("--load-8bit, --load-4bit and --quantization say different things; give one of them");
+  return [...asked][0];
+}
+
 export default defineCommand({
   name: "train",
   summary: "fine-tune an adapter on a frozen base (alias: finetune)",
@@ -68,17 +80,18 @@ export default defineCommand({
     `graft finetune --base_model DIR --data_path math_10k.json --output_dir ./trained --batch_size 16 --micro_batch_size 4 --num_epochs 3 --learning_rate 3e-4 --cutoff_len 256 --val_set_size 120 --adapter_name lora --target_modules '["q_proj", "v_proj"]'`,
     "graft train --base-model DIR --data-path rows.json --output-dir out --adapter-name prefix-tuning --num-virtual-tokens 30",
     "graft train --config run.yaml --resume-from-checkpoint true",
+    "graft train --base-model DIR --data-path rows.json --output-dir out --load-4bit --target-modules all-linear",
   ],
   options,
   async run(o, { print, log, signal }) {
-    if (o.load8bit) throw new ConfigError("--load-8bit is not there yet; --dtype f16 or bf16 halves the base's memory");
+    const quantization = quantizationOf({ ...o, quantization: chosenQuantization(o) });
     if (o.microBatchSize > o.batchSize)
       throw new UsageError(`--micro-batch-size ${o.microBatchSize} is over --batch-size ${o.batchSize}`);
     if (o.wandbProject || o.wandbRunName) log(`W&B is not used; metrics are in ${o.outputDir}/metrics.jsonl`);
     const folder = await resolveModelFolder(o.baseModel);
     const device = await openCommandDevice();
     try {
-      const model = loadBaseModel(device, folder, { dtype: o.dtype });
+      const model = loadBaseModel(device, folder, { dtype: o.dtype, quantization });
       const tokenizer = loadTokenizer(folder);
       const { config, unused } = adapterConfigOf(o, folder);
       for (const flag of unused) log(`${flag} is no option of ${o.adapterName} and is not used`);

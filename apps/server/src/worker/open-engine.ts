@@ -15,7 +15,10 @@ export interface OpenEngine {
 /** Throws what loading a base or a tokenizer throws. */
 export function openEngine(device: Device, options: Omit<EngineOptions, "tuning">): OpenEngine {
   const tokenizer = loadTokenizer(options.model);
-  const model = loadBaseModel(device, options.model, { dtype: options.dtype });
+  const model = loadBaseModel(device, options.model, {
+    dtype: options.dtype,
+    quantization: options.quantization,
+  });
   const base = baseOf(model);
   const engine = createEngine({
     model,

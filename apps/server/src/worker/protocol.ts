@@ -10,7 +10,7 @@ import type {
   EngineStats,
   TokenLogprob,
 } from "@graft/core/engine";
-import type { WeightDType } from "@graft/core/models";
+import type { Quantization, WeightDType } from "@graft/core/models";
 import type { TuningOptions } from "@graft/kernels";
 import { z } from "zod";
 import { errorNames } from "./wire-error.ts";
@@ -20,6 +20,7 @@ export interface EngineOptions {
   /** Folder of the base. */
   readonly model: string;
   readonly dtype: WeightDType;
+  readonly quantization?: Quantization | "none";
   readonly maxSequences?: number;
   readonly tuning?: TuningOptions & { readonly cacheDir: string };
 }
@@ -33,6 +34,9 @@ const id = z.int().min(0);
 const engineOptions: z.ZodType<EngineOptions> = z.strictObject({
   model: z.string(),
   dtype: z.enum(["auto", "f32", "f16", "bf16"]),
+  quantization: z
+    .union([z.literal("none"), z.strictObject({ method: z.enum(["int8", "nf4"]), skipModules: z.array(z.string()) })])
+    .exactOptional(),
   maxSequences: number.exactOptional(),
   tuning: z.strictObject({ cacheDir: z.string(), skipSoftware: z.boolean().exactOptional() }).exactOptional(),
 });

@@ -67,7 +67,7 @@ const onlyLoaded: Readonly<Record<string, string>> = {
 const unsupported: Readonly<Record<string, string>> = {
   corda: "it needs activations on sample data",
   lora_ga: "it needs gradients on sample data",
-  loftq: "it needs a quantised base",
+  loftq: "it needs the weights from before and after quantisation",
 };
 
 /** PiSSA: A = sqrt(S / s) V^T, B = U sqrt(S / s); `iterations` as in topSvd. */

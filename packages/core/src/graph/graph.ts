@@ -1,9 +1,10 @@
 /** The graph: a plain list of nodes in the order they will run. Shapes and dtypes are static; nothing here computes. */
+import { weightBytes, weightStorages, type WeightType } from "@graft/kernels";
 import { ShapeError, StackError } from "../errors/index.ts";
 import type { Op, Attrs } from "./op.ts";
 
-/** f16 and bf16 are storage types of weights; arithmetic is f32. */
-export type DType = "f32" | "f16" | "bf16" | "i32" | "u32";
+/** All but f32 are storage types of weights; arithmetic is f32. */
+export type DType = WeightType | "i32" | "u32";
 
 export interface Spec {
   readonly shape: readonly number[];
@@ -145,8 +146,23 @@ export function sameShape(a: readonly number[], b: readonly number[]): boolean {
   return a.length === b.length && a.every((n, i) => n === b[i]);
 }
 
-/** Bytes of a tensor on the device: f16 and bf16 are packed two to a u32. */
+/** Bytes of a tensor on the device: packed elements, then scales where the dtype has them. */
 export function bytesOf({ shape, dtype }: Spec): number {
-  const count = sizeOf(shape);
-  return dtype === "f16" || dtype === "bf16" ? Math.ceil(count / 2) * 4 : count * 4;
+  return isInteger(dtype) ? sizeOf(shape) * 4 : weightBytes(dtype, shape).total;
+}
+
+/** Of the elements alone; half a byte for nf4. */
+export function elementBytes(dtype: DType): number {
+  return isInteger(dtype) ? 4 : weightStorages[dtype].bits / 8;
+}
+
+/** Where the scales of a tensor lie in its buffer; undefined for a dtype without. */
+export function scalesOf({ shape, dtype }: Spec): { readonly offset: number; readonly size: number } | undefined {
+  if (isInteger(dtype)) return undefined;
+  const { scalesAt, scales } = weightBytes(dtype, shape);
+  return scales === 0 ? undefined : { offset: scalesAt, size: scales };
+}
+
+function isInteger(dtype: DType): dtype is "i32" | "u32" {
+  return dtype === "i32" || dtype === "u32";
 }

@@ -34,7 +34,7 @@ export interface Ref {
   readonly size: number;
 }
 
-/** Rows [begin, end) of a param whose storage is over the binding limit. */
+/** Rows [begin, end) of a param whose elements are over the binding limit. */
 export interface RowPart {
   readonly ref: Ref;
   readonly begin: number;
@@ -46,8 +46,10 @@ export interface LowerCall<A extends Attrs = Attrs> {
   readonly outputs: readonly Spec[];
   readonly attrs: A;
   readonly capabilities: Capabilities;
-  /** The whole of an input. Throws ShapeError naming op and size if it is over the binding limit. */
+  /** The whole of an input, without its scales. Throws ShapeError naming op and size if it is over the binding limit. */
   in(index: number): Ref;
+  /** All scales of a quantised input; undefined where its dtype has none. */
+  scales(index: number): Ref | undefined;
   out(index: number): Ref;
   /** An input by rows of its first dimension, each part within the binding limit; one part when all fits. `align`: parts begin at multiples of it. */
   parts(index: number, align?: number): readonly RowPart[];

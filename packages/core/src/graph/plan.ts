@@ -1,7 +1,7 @@
 /** Planning: which storage each value has, when it may be reused, and the list of kernel calls. Nothing touches a device. */
 import type { Capabilities, Device, Kernel, Statics } from "@graft/kernels";
 import { ShapeError } from "../errors/index.ts";
-import { bytesOf, type Graph, type Node, type Spec, type Tensor } from "./graph.ts";
+import { bytesOf, elementBytes, type Graph, type Node, scalesOf, sizeOf, type Spec, type Tensor } from "./graph.ts";
 import { fuse } from "./fuse.ts";
 import type { LowerCall, Ref, RowPart } from "./op.ts";
 import { liveNodes } from "./prune.ts";
@@ -124,6 +124,13 @@ class Storages {
     return { storage: this.#ofValue.get(t.id)!, offset: 0, size: Math.ceil(bytesOf(t) / 16) * 16 };
   }
 
+  /** Without the scales of a quantised value. */
+  elements(t: Tensor): Ref {
+    const whole = this.whole(t);
+    const scales = scalesOf(t);
+    return scales ? { ...whole, size: scales.offset } : whole;
+  }
+
   scratch(step: number, bytes: number): Ref {
     return {
       storage: this.#add({ bytes, first: step, last: step, external: undefined }),
@@ -169,14 +176,14 @@ function lowerCall(
 ): LowerCall {
   const limit = capabilities.limits.maxStorageBufferBindingSize;
   const alignment = capabilities.limits.minStorageBufferOffsetAlignment;
-  const rowBytes = (t: Tensor) => bytesOf({ shape: t.shape.slice(1), dtype: t.dtype });
+  const rowBytes = (t: Tensor) => sizeOf(t.shape.slice(1)) * elementBytes(t.dtype);
   return {
     inputs: node.inputs,
     outputs: node.outputs,
     attrs: node.attrs,
     capabilities,
     in(index) {
-      const ref = values.whole(node.inputs[index]!);
+      const ref = values.elements(node.inputs[index]!);
       if (ref.size > limit) {
         throw new ShapeError(
           `${node.op.name}: input ${index} [${node.inputs[index]!.shape}] has ${ref.size} bytes, one binding of this device holds ${limit}`,
@@ -184,10 +191,15 @@ function lowerCall(
       }
       return ref;
     },
+    scales(index) {
+      const t = node.inputs[index]!;
+      const scales = scalesOf(t);
+      return scales && { ...values.whole(t), ...scales };
+    },
     out: (index) => values.whole(node.outputs[index]!),
     parts(index, align = 1): readonly RowPart[] {
       const t = node.inputs[index]!;
-      const ref = values.whole(t);
+      const ref = values.elements(t);
       const rows = t.shape[0] ?? 1;
       if (ref.size <= limit) return [{ ref, begin: 0, end: rows }];
       const bytes = rowBytes(t);

@@ -1,5 +1,12 @@
 /** A frozen base on a device: its config and its weights, one copy for every adapter, training job and request. */
-import type { Device, DeviceBuffer } from "@graft/kernels";
+import {
+  dequantize,
+  type Device,
+  type DeviceBuffer,
+  isQuantized,
+  type QuantizedType,
+  weightBytes,
+} from "@graft/kernels";
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
@@ -17,6 +24,8 @@ import {
 } from "../io/index.ts";
 import type { ParameterSpec } from "../nn/context.ts";
 import type { ModelDefinition, ModelSizes } from "./model.ts";
+import { type Quantization, quantizedTypes, readQuantization } from "./quantization.ts";
+import { quantizedTensors, quantizeTensor, readScales } from "./quantized-tensors.ts";
 import { modelFor } from "./registry.ts";
 import type { TraceModel } from "./trace.ts";
 
@@ -56,6 +65,8 @@ export function readModelConfig(folder: string): {
   definition: ModelDefinition;
   config: ModelSizes;
   generation: GenerationDefaults;
+  /** How the folder's weights are stored; undefined if they are plain. */
+  quantization: Quantization | undefined;
 } {
   if (!existsSync(folder))
     throw new CheckpointError(`${folder}: no such folder; give a folder with config.json, or a hub name`);
@@ -78,6 +89,7 @@ export function readModelConfig(folder: string): {
   return {
     definition,
     config,
+    quantization: readQuantization(json, path),
     generation: {
       eosTokenIds: Array.isArray(eos) ? eos : [eos],
       bosTokenId: file.bos_token_id ?? own.bos_token_id ?? undefined,
@@ -100,6 +112,7 @@ const configSchema = z.looseObject({
   model_type: z.string(),
   dtype: z.string().nullish(),
   torch_dtype: z.string().nullish(),
+  quantization_config: z.unknown().optional(),
 });
 
 /** A config.json alone: the architecture, its sizes, and the dtype that its weights have, by its own account. Throws ConfigError or UnknownName. */
@@ -112,15 +125,21 @@ export function readConfigFile(path: string) {
 }
 
 /**
- * Loads a Hugging Face folder onto the device in pieces of a few MB: the host never holds a whole matrix. Matrices keep or take `dtype`; vectors are f32.
- * Throws CheckpointError naming a tensor that is missing, of the wrong shape, or not known.
+ * Loads a Hugging Face folder onto the device in pieces of a few MB: the host never holds a whole matrix. Matrices keep or take `dtype`; vectors are f32. With
+ * `quantization`, linear weights are quantised on the way; those of a folder that is quantised are taken as they are, and the option must agree ("none" never does).
+ * Throws CheckpointError naming a tensor that is missing, of the wrong shape, or not known, ConfigError where folder and option differ.
  */
 export function loadBaseModel(
   device: Device,
   folder: string,
-  options: { readonly dtype?: WeightDType; readonly onTensor?: (done: number, total: number) => void } = {},
+  options: {
+    readonly dtype?: WeightDType;
+    readonly quantization?: Quantization | "none" | undefined;
+    readonly onTensor?: (done: number, total: number) => void;
+  } = {},
 ): BaseModel {
-  const { definition, config, generation } = readModelConfig(folder);
+  const { definition, config, generation, quantization: present } = readModelConfig(folder);
+  const quantization = agreed(present, options.quantization, folder);
   const checkpoint = openModelCheckpoint(folder, definition, config);
   const weights = new Map<string, DeviceTensor>();
   const destroy = (): void => {
@@ -129,7 +148,12 @@ export function loadBaseModel(
   };
   try {
     const parameters = definition.parameters(config);
-    const known = new Set(parameters.map((p) => p.name));
+    const types = quantization ? quantizedTypes({ definition, config }, quantization, folder) : NONE;
+    const partsOf = (name: string, shape: readonly number[]): readonly string[] => {
+      const type = present && types.get(name);
+      return type ? [...quantizedTensors(type, shape).keys()] : [""];
+    };
+    const known = new Set(parameters.flatMap((p) => partsOf(p.name, p.shape).map((part) => p.name + part)));
     const unknown = checkpoint.names().filter((name) => !known.has(name) && !definition.isIgnored(config, name));
     if (unknown.length > 0) {
       throw new CheckpointError(
@@ -137,12 +161,20 @@ export function loadBaseModel(
       );
     }
     for (const [i, { name, shape }] of parameters.entries()) {
-      const info = checkpoint.info(name);
-      checkWeightDType(info.dtype, `${folder}: tensor ${name}`);
-      if (`${info.shape}` !== `${shape}`) {
-        throw new CheckpointError(`${folder}: tensor ${name} is [${info.shape}], config.json says [${shape}]`);
+      const type = types.get(name);
+      const tensor = type && { shape, dtype: type };
+      if (tensor && present) weights.set(name, uploadCodes(device, checkpoint, name, tensor));
+      else {
+        const info = checkpoint.info(name);
+        checkWeightDType(info.dtype, `${folder}: tensor ${name}`);
+        if (`${info.shape}` !== `${shape}`) {
+          throw new CheckpointError(`${folder}: tensor ${name} is [${info.shape}], config.json says [${shape}]`);
+        }
+        const uploaded = tensor
+          ? uploadQuantized(device, checkpoint, name, tensor)
+          : upload(device, checkpoint, name, shape, options.dtype ?? "auto");
+        weights.set(name, uploaded);
       }
-      weights.set(name, upload(device, checkpoint, name, shape, options.dtype ?? "auto"));
       options.onTensor?.(i + 1, parameters.length);
     }
   } catch (error) {
@@ -152,6 +184,59 @@ export function loadBaseModel(
     checkpoint.close();
   }
   return { path: folder, definition, config, device, weights, generation, destroy };
+}
+
+const NONE: ReadonlyMap<string, QuantizedType> = new Map();
+
+/** What a folder is and what was asked for, as one. Throws ConfigError where they differ. */
+function agreed(
+  present: Quantization | undefined,
+  wanted: Quantization | "none" | undefined,
+  folder: string,
+): Quantization | undefined {
+  if (!present) return wanted === "none" ? undefined : wanted;
+  if (wanted === undefined || (wanted !== "none" && wanted.method === present.method)) return present;
+  const asked = wanted === "none" ? "none" : wanted.method;
+  throw new ConfigError(
+    `${folder}: its weights are ${present.method} in the files, --quantization ${asked} needs the model they were made from`,
+  );
+}
+
+interface QuantizedSpec {
+  readonly shape: readonly number[];
+  readonly dtype: QuantizedType;
+}
+
+/** Quantises a plain tensor on its way. */
+function uploadQuantized(device: Device, checkpoint: Checkpoint, name: string, spec: QuantizedSpec): DeviceTensor {
+  const { scales, codes } = quantizeTensor(checkpoint, name, spec.dtype, spec.shape);
+  return filled(device, name, spec, (buffer) => {
+    for (const { at, bytes } of codes()) device.write(buffer, bytes, at);
+    device.write(buffer, scales, weightBytes(spec.dtype, spec.shape).scalesAt);
+  });
+}
+
+/** Takes a tensor that is quantised in the files. */
+function uploadCodes(device: Device, checkpoint: Checkpoint, name: string, spec: QuantizedSpec): DeviceTensor {
+  const scales = readScales(checkpoint, name, spec.dtype, spec.shape);
+  return filled(device, name, spec, (buffer) => {
+    const bytes = checkpoint.bytesOf(name);
+    for (let begin = 0; begin < bytes; begin += PIECE)
+      device.write(buffer, checkpoint.readRange(name, begin, Math.min(bytes, begin + PIECE)), begin);
+    device.write(buffer, scales, weightBytes(spec.dtype, spec.shape).scalesAt);
+  });
+}
+
+/** A tensor in a buffer of its own, which is gone if filling it fails. */
+function filled(device: Device, name: string, spec: Spec, fill: (buffer: DeviceBuffer) => void): DeviceTensor {
+  const buffer = device.createBuffer(bytesOf(spec), name);
+  try {
+    fill(buffer);
+  } catch (error) {
+    buffer.destroy();
+    throw error;
+  }
+  return { shape: spec.shape, dtype: spec.dtype, buffer };
 }
 
 function upload(
@@ -164,10 +249,9 @@ function upload(
   const { dtype: stored } = checkpoint.info(name);
   const dtype = deviceDType(stored, shape, wanted);
   const isAsStored = (stored === "F16" && dtype === "f16") || (stored === "BF16" && dtype === "bf16");
-  const buffer = device.createBuffer(bytesOf({ shape, dtype }), name);
   const elements = sizeOf(shape);
   const [fileWidth, deviceWidth] = [checkpoint.bytesOf(name) / elements, dtype === "f32" ? 4 : 2];
-  try {
+  return filled(device, name, { shape, dtype }, (buffer) => {
     for (let begin = 0; begin < elements; begin += PIECE) {
       const end = Math.min(elements, begin + PIECE);
       const bytes = checkpoint.readRange(name, begin * fileWidth, end * fileWidth);
@@ -175,11 +259,7 @@ function upload(
       const data = isAsStored ? bytes : encode(toFloat32(bytes, stored, where), dtype);
       device.write(buffer, data, begin * deviceWidth);
     }
-  } catch (error) {
-    buffer.destroy();
-    throw error;
-  }
-  return { shape, dtype, buffer };
+  });
 }
 
 /** Elements of a tensor that are on the host at once. */
@@ -199,11 +279,12 @@ function encode(values: Float32Array, dtype: DType): Float32Array | Uint16Array 
   return values;
 }
 
-/** Reads a weight back as f32, whatever its storage. */
+/** Reads a weight back as f32, whatever its storage; of a quantised one what its codes stand for. */
 export async function readWeight(model: BaseModel, name: string): Promise<Float32Array> {
   const weight = model.weights.get(name);
   if (!weight) throw new ConfigError(`${model.path}: no weight ${name}`);
   const bytes = new Uint8Array(await model.device.read(weight.buffer, 0, bytesOf(weight)));
+  if (isQuantized(weight.dtype)) return dequantize(weight.dtype, weight.shape, bytes);
   const used = weight.dtype === "f32" ? bytes : bytes.subarray(0, sizeOf(weight.shape) * 2);
   return toFloat32(used, fileDType(weight.dtype), name);
 }
@@ -213,13 +294,19 @@ function fileDType(dtype: DType): FileDType {
 }
 
 /**
- * Puts other values in place of a weight, rounded to its storage. Throws ConfigError for a name that is not there, another number of values, or a value that is
- * no finite number of that storage; the weight is then as it was.
+ * Puts other values in place of a weight, rounded to its storage. Throws ConfigError for a name that is not there, a quantised weight, another number of values, or a
+ * value that is no finite number of that storage; the weight is then as it was.
  */
 export function writeWeight(model: BaseModel, name: string, values: Float32Array): void {
   const weight = model.weights.get(name);
   if (!weight) throw new ConfigError(`${model.path}: no weight ${name}`);
   const where = `${model.path}: ${name}`;
+  // Quantising again would round most of a small change away, and what was there could not be put back.
+  if (isQuantized(weight.dtype)) {
+    throw new ConfigError(
+      `${where}: is quantised (${weight.dtype}) and keeps its values; change the model it was made from (\`graft merge\`), then quantise that`,
+    );
+  }
   if (values.length !== sizeOf(weight.shape))
     throw new ConfigError(`${where}: [${weight.shape}] cannot take ${values.length} values`);
   const packed = encode(values, weight.dtype);

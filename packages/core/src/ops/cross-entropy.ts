@@ -12,7 +12,8 @@ import {
 import { ShapeError } from "../errors/index.ts";
 import type { Spec, Tensor } from "../graph/graph.ts";
 import { defineOp, type Ref, type Values } from "../graph/op.ts";
-import { f32, i32 } from "../graph/op-case.ts";
+import { f32, i32, quantized } from "../graph/op-case.ts";
+import { weightBuffers } from "./_weight.ts";
 import { mulRows } from "./rows.ts";
 
 function rowLosses(logits: Values, labels: Values, loss: Values, lse: Values): void {
@@ -146,8 +147,22 @@ export const linearCrossEntropyOp = defineOp({
       const x = window(call.in(0), hidden);
       for (const part of parts) {
         const n = part.end - part.begin;
-        const dims = { m, n, k: hidden, aColumns: hidden, aOffset: 0, yColumns: vocab, yOffset: part.begin, scale: 1 };
-        call.run(matmulKernel, product(m, n, hidden, true, false), dims, { a: x, b: part.ref, y: logits });
+        const dims = {
+          m,
+          n,
+          k: hidden,
+          aColumns: hidden,
+          aOffset: 0,
+          yColumns: vocab,
+          yOffset: part.begin,
+          scale: 1,
+          bBegin: part.begin,
+        };
+        call.run(matmulKernel, product(m, n, hidden, true, false), dims, {
+          a: x,
+          ...weightBuffers(call, 1, "b", part.ref),
+          y: logits,
+        });
       }
       const rowsHere = { logits, labels: window(call.in(2), 1), lse: window(lse, 1) };
       call.run(crossEntropyKernel, {}, { rows: m, columns: vocab }, { ...rowsHere, loss: window(call.out(0), 1) });
@@ -169,10 +184,11 @@ export const linearCrossEntropyOp = defineOp({
           yColumns: hidden,
           yOffset: 0,
           scale: 1,
+          bBegin: part.begin,
         };
         call.run(matmulKernel, product(m, hidden, part.end - part.begin, false, sum !== undefined), dims, {
           a: dlogits,
-          b: part.ref,
+          ...weightBuffers(call, 1, "b", part.ref),
           y,
           ...(sum ? { residual: sum } : {}),
         });
@@ -186,6 +202,13 @@ export const linearCrossEntropyOp = defineOp({
       inputs: [f32(5, 4), f32(9, 4), i32(5)],
       attrs: {},
       fill: { 2: (i) => (i === 2 ? -100 : i * 2) },
+      gradientOf: [0],
+    },
+    {
+      name: "int8",
+      inputs: [f32(5, 4), quantized("int8", 9, 4), i32(5)],
+      attrs: {},
+      fill: { 2: (i) => i * 2 - 1 },
       gradientOf: [0],
     },
     {

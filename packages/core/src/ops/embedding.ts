@@ -3,7 +3,8 @@ import { embedding as embeddingKernel, embeddingGrad, type WeightType } from "@g
 import { ShapeError } from "../errors/index.ts";
 import { sizeOf, type Tensor } from "../graph/graph.ts";
 import { defineOp } from "../graph/op.ts";
-import { f32, i32 } from "../graph/op-case.ts";
+import { f32, i32, quantized } from "../graph/op-case.ts";
+import { weightBuffers } from "./_weight.ts";
 
 export const embeddingOp = defineOp({
   name: "embedding",
@@ -30,7 +31,11 @@ export const embeddingOp = defineOp({
     // A packed row of odd length may begin in the middle of a word: parts begin at even rows.
     for (const [i, { ref, begin, end }] of call.parts(0, 2).entries()) {
       const dims = { tokens, columns, rows: end - begin, rowBegin: begin };
-      call.run(embeddingKernel, { type, isFirst: i === 0 }, dims, { table: ref, ids: call.in(1), y: call.out(0) });
+      call.run(embeddingKernel, { type, isFirst: i === 0 }, dims, {
+        ...weightBuffers(call, 0, "table", ref),
+        ids: call.in(1),
+        y: call.out(0),
+      });
     }
   },
   cases: [
@@ -41,6 +46,7 @@ export const embeddingOp = defineOp({
       fill: { 1: (i) => (i * 3) % 5 },
       gradientOf: [0],
     },
+    { name: "int8", inputs: [quantized("int8", 5, 7), i32(6)], attrs: {}, fill: { 1: (i) => i }, gradientOf: [] },
   ],
 });
 

@@ -1,4 +1,4 @@
-/** Matrix product. The second operand may be a frozen weight stored in f16 or bf16. */
+/** Matrix product. The second operand may be a frozen weight in any storage. */
 import {
   chooseTile,
   erf,
@@ -10,7 +10,8 @@ import {
 import { ShapeError, StackError } from "../errors/index.ts";
 import { sizeOf, type Spec, type Tensor } from "../graph/graph.ts";
 import { defineOp, type LowerCall, type Ref } from "../graph/op.ts";
-import { f32 } from "../graph/op-case.ts";
+import { f32, quantized } from "../graph/op-case.ts";
+import { weightBuffers } from "./_weight.ts";
 import { groupedMatmulOp } from "./grouped.ts";
 import { reshape } from "./reshape.ts";
 
@@ -89,7 +90,7 @@ export const matmulOp = defineOp<MatmulAttrs>({
       for (const { ref, begin, end } of parts) {
         runMatmul(
           call,
-          { m, n: end - begin, k, b: ref, y: call.out(0), yColumns: n, yOffset: begin, aOffset: 0 },
+          { m, n: end - begin, k, b: ref, bBegin: begin, y: call.out(0), yColumns: n, yOffset: begin, aOffset: 0 },
           residual,
         );
       }
@@ -99,7 +100,7 @@ export const matmulOp = defineOp<MatmulAttrs>({
     let sum = residual;
     for (const [i, { ref, begin, end }] of parts.entries()) {
       const y = i === parts.length - 1 ? call.out(0) : call.scratch(m * n * 4);
-      runMatmul(call, { m, n, k: end - begin, b: ref, y, yColumns: n, yOffset: 0, aOffset: begin }, sum);
+      runMatmul(call, { m, n, k: end - begin, b: ref, bBegin: begin, y, yColumns: n, yOffset: 0, aOffset: begin }, sum);
       sum = y;
     }
   },
@@ -118,6 +119,18 @@ export const matmulOp = defineOp<MatmulAttrs>({
       attrs: { transA: false, transB: true, scale: 1, hasBias: true, activation: "silu", hasResidual: true },
       gradientOf: [],
     },
+    ...(["int8", "int8_columns", "nf4"] as const).flatMap((dtype) =>
+      [false, true].flatMap((transB) =>
+        [
+          [5, 13],
+          [128, 64],
+        ].map(([rows, columns]) => ({
+          name: `${dtype} [${rows}, ${columns}]${transB ? " transposed" : ""}`,
+          inputs: [f32(3, transB ? columns! : rows!), quantized(dtype, rows!, columns!)],
+          attrs: { transA: false, transB, scale: 1 },
+        })),
+      ),
+    ),
   ],
 });
 
@@ -140,6 +153,8 @@ interface Product {
   readonly n: number;
   readonly k: number;
   readonly b: Ref;
+  /** The first row of the stored b that `b` holds. */
+  readonly bBegin: number;
   readonly y: Ref;
   readonly yColumns: number;
   readonly yOffset: number;
@@ -158,11 +173,11 @@ function runMatmul(call: LowerCall<MatmulAttrs>, p: Product, residual?: Ref): vo
     hasResidual: residual !== undefined,
     ...tile,
   };
-  const { m, n, k, aOffset, yColumns, yOffset } = p;
-  const dims = { m, n, k, aColumns: lastOf(call.inputs[0]!), aOffset, yColumns, yOffset, scale };
+  const { m, n, k, aOffset, yColumns, yOffset, bBegin } = p;
+  const dims = { m, n, k, aColumns: lastOf(call.inputs[0]!), aOffset, yColumns, yOffset, scale, bBegin };
   call.run(matmulKernel, statics, dims, {
     a: call.in(0),
-    b: p.b,
+    ...weightBuffers(call, 1, "b", p.b),
     y: p.y,
     ...(hasBias ? { bias: call.in(2) } : {}),
     ...(residual ? { residual } : {}),

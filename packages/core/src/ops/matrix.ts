@@ -3,7 +3,8 @@ import { inverseRowNormKernel, transposeKernel, type WeightType } from "@graft/k
 import { ShapeError } from "../errors/index.ts";
 import { sameShape, type Spec, type Tensor } from "../graph/graph.ts";
 import { defineOp } from "../graph/op.ts";
-import { f32 } from "../graph/op-case.ts";
+import { f32, quantized } from "../graph/op-case.ts";
+import { weightBuffers } from "./_weight.ts";
 
 const sizes = (x: Spec) => ({ rows: x.shape[0]!, columns: x.shape[1]! });
 
@@ -32,25 +33,47 @@ export const inverseRowNormOp = defineOp<{ isTransposed: boolean }>({
     return [{ shape: [w!.shape[isTransposed ? 1 : 0]!], dtype: "f32" }];
   },
   interpret({ inputs: [w, change], outputs: [y], inputSpecs, attrs: { isTransposed } }) {
-    const dims = normSizes(inputSpecs[0]!, isTransposed);
-    inverseRowNormKernel.reference({ w: w!, change: change!, y: y! }, dims, { type: "f32", isTransposed });
+    const { rows, columns } = normSizes(inputSpecs[0]!, isTransposed);
+    for (let r = 0; r < rows; r++) {
+      let sum = 0;
+      for (let c = 0; c < columns; c++) {
+        const at = isTransposed ? c * rows + r : r * columns + c;
+        sum += (w![at]! + change![at]!) ** 2;
+      }
+      y![r] = 1 / Math.sqrt(sum);
+    }
   },
   grad: () => [],
   lower(call) {
     const type = call.inputs[0]!.dtype as WeightType;
     const { isTransposed } = call.attrs;
     call.run(inverseRowNormKernel, { type, isTransposed }, normSizes(call.inputs[0]!, isTransposed), {
-      w: call.in(0),
+      ...weightBuffers(call, 0, "w"),
       change: call.in(1),
       y: call.out(0),
     });
   },
-  cases: [false, true].map((isTransposed) => ({
-    name: isTransposed ? "transposed" : "matrix",
-    inputs: [f32(4, 9), f32(4, 9)],
-    attrs: { isTransposed },
-    gradientOf: [],
-  })),
+  cases: [
+    ...[false, true].map((isTransposed) => ({
+      name: isTransposed ? "transposed" : "matrix",
+      inputs: [f32(4, 9), f32(4, 9)],
+      attrs: { isTransposed },
+      gradientOf: [],
+    })),
+    ...(
+      [
+        ["int8", false],
+        ["nf4", false],
+        ["int8_columns", true],
+        ["nf4", true],
+      ] as const
+    ).map(([dtype, isTransposed]) => ({
+      name: `${dtype}${isTransposed ? ", transposed" : ""}`,
+      inputs: [quantized(dtype, 4, 9), f32(4, 9)],
+      attrs: { isTransposed },
+      gradientOf: [],
+    })),
+  ],
 });
 
 function normSizes(w: Spec, isTransposed: boolean): { rows: number; columns: number } {

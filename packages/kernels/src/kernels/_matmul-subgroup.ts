@@ -1,5 +1,6 @@
 /** Matrix product with one subgroup per tile: no workgroup memory, no barrier. */
 import type { Capabilities } from "../device.ts";
+import { BLOCK } from "../weight-storage.ts";
 
 export interface SubgroupTile {
   readonly rows: number;
@@ -11,6 +12,8 @@ export interface SubgroupTile {
   readonly wide: boolean;
   /** k is a multiple of `depth`. */
   readonly alignedK: boolean;
+  /** b is scaled by block, and its rows are whole blocks: a block's scale is taken once, not with each load. */
+  readonly alignedBlocks: boolean;
   readonly transA: boolean;
   readonly transB: boolean;
 }
@@ -39,14 +42,25 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   ${alignedK ? "" : "let last = dims.k - 1u;"}
   ${a.before}
   ${b.before}
-  for (var k0 = 0u; k0 < dims.k; k0 += ${depth}u) {
-    ${a.loads}
+  ${turns(
+    tile,
+    b,
+    `${a.loads}
     ${each(depth, (step) => `${b.load(step)} ${each(rows, (r) => `let a${r}_${step} = ${a.at(r, step)}; ${b.sum(r, step)}`).join(" ")}`).join("\n    ")}
-    ${b.after}
-  }
+    ${b.after}`,
+  )}
   ${each(rows, b.store).join("\n  ")}
 }
 `;
+}
+
+/** The loop over k, in two where something is done once for each block of a row of b. */
+function turns({ depth }: SubgroupTile, { eachBlock }: LoadsOfB, body: string): string {
+  if (eachBlock === undefined) return `for (var k0 = 0u; k0 < dims.k; k0 += ${depth}u) {\n    ${body}\n  }`;
+  return `for (var block = 0u; block < dims.k; block += ${BLOCK}u) {
+    ${eachBlock}
+    for (var k0 = block; k0 < block + ${BLOCK}u; k0 += ${depth}u) {\n    ${body}\n    }
+  }`;
 }
 
 /** One load serves `share` rows: lane = (row of the share, step of k). */
@@ -54,7 +68,7 @@ function loadsOfA({ rows, depth, alignedK, transA }: SubgroupTile, size: number)
   const share = Math.min(rows, size / depth);
   const kOfLane = alignedK ? "k0 + lane_k" : "min(k0 + lane_k, last)";
   const load = (g: number): string => {
-    const value = `a[${transA ? `(${kOfLane}) * dims.aColumns + a_at${g}` : `a_at${g} + ${kOfLane}`}]`;
+    const value = `at_a(${transA ? `(${kOfLane}) * dims.aColumns + a_at${g}` : `a_at${g} + ${kOfLane}`}, ${kOfLane})`;
     return `let a${g} = ${alignedK ? value : `select(0.0, ${value}, k0 + lane_k < dims.k)`};`;
   };
   const stride = transA ? "" : " * dims.aColumns";
@@ -74,6 +88,8 @@ function loadsOfA({ rows, depth, alignedK, transA }: SubgroupTile, size: number)
 
 interface LoadsOfB {
   readonly before: string;
+  /** Before the turns of each block of k. */
+  readonly eachBlock?: string;
   readonly load: (step: number) => string;
   readonly sum: (row: number, step: number) => string;
   readonly after: string;
@@ -102,44 +118,107 @@ function narrow({ rows, columns, depth, transB, alignedK }: SubgroupTile, size: 
   };
 }
 
-/** b as [n, k], k a multiple of 4: a load is four steps of one column. */
-function wideAlongK({ rows, columns, depth, alignedK }: SubgroupTile, size: number): LoadsOfB {
-  const at = (quad: number, c: number) =>
-    alignedK ? `b_at${c} + ${quad}u` : `b_at${c} + min(k0 / 4u + ${quad}u, last / 4u)`;
+/** b as [n, k], k a multiple of 4: a load is four steps of one column, or eight where so many codes lie in a word. */
+function wideAlongK({ rows, columns, depth, alignedK, alignedBlocks }: SubgroupTile, size: number): LoadsOfB {
+  const span = alignedBlocks && depth % 8 === 0 ? 8 : 4;
+  const at = (load: number, c: number) =>
+    alignedK ? `b_at${c} + ${load}u` : `b_at${c} + min(k0 / ${span}u + ${load}u, last / ${span}u)`;
+  const column = (c: number) => `min(col + ${c * size}u + lane, dims.n - 1u)`;
+  const scaled = (c: number) => (alignedBlocks ? ` * scale${c}` : "");
   return {
     before: [
-      ...each(columns, (c) => `var b_at${c} = min(col + ${c * size}u + lane, dims.n - 1u) * (dims.k / 4u);`),
+      ...each(columns, (c) => `var b_at${c} = ${column(c)} * (dims.k / ${span}u);`),
+      ...(alignedBlocks
+        ? each(columns, (c) => `let block_at${c} = (dims.bBegin + ${column(c)}) * (dims.k / ${BLOCK}u);`)
+        : []),
       ...each(rows, (r) => each(columns, (c) => `var s${r}_${c} = 0.0;`).join(" ")),
     ].join("\n  "),
+    ...(alignedBlocks
+      ? {
+          eachBlock: each(columns, (c) => `let scale${c} = block_scale_b(block_at${c} + block / ${BLOCK}u);`).join(" "),
+        }
+      : {}),
     load: (step) =>
-      step % 4 === 0 ? each(columns, (c) => `let b${step / 4}_${c} = at_b4(${at(step / 4, c)});`).join(" ") : "",
+      step % span === 0
+        ? each(columns, (c) => quads(span, step / span, c, at(step / span, c), scaled(c), alignedBlocks)).join(" ")
+        : "",
     sum: (r, step) =>
       each(
         columns,
         (c) => `s${r}_${c} = fma(a${r}_${step}, b${Math.floor(step / 4)}_${c}[${step % 4}], s${r}_${c});`,
       ).join(" "),
-    after: alignedK ? each(columns, (c) => `b_at${c} += ${depth / 4}u;`).join(" ") : "",
+    after: alignedK ? each(columns, (c) => `b_at${c} += ${depth / span}u;`).join(" ") : "",
     store: (r) => each(columns, (c) => `store(row + ${r}u, col + ${c * size}u + lane, s${r}_${c});`).join(" "),
   };
 }
 
-/** b as [k, n], n a multiple of 4: a load is four columns of one step. */
-function wideAlongN({ rows, columns, depth, alignedK }: SubgroupTile, size: number): LoadsOfB {
-  const quads = columns / 4;
+/** Declares the quads `bQUAD_c` of one load of `span` elements along k. */
+function quads(span: number, load: number, c: number, at: string, scaled: string, isRaw: boolean): string {
+  if (span === 4) return `let b${load}_${c} = ${isRaw ? "raw_b4" : "at_b4"}(${at})${scaled};`;
+  const eight = `e${load}_${c}`;
+  return `let ${eight} = raw_b8(${at}); let b${2 * load}_${c} = ${eight}.low${scaled}; let b${2 * load + 1}_${c} = ${eight}.high${scaled};`;
+}
+
+/** b as [k, n], n a multiple of 4: a load is four columns of one step, or eight where so many codes lie in a word. */
+function wideAlongN(tile: SubgroupTile, size: number): LoadsOfB {
+  const { rows, columns, depth, alignedK, alignedBlocks } = tile;
+  const span = alignedBlocks && columns % 8 === 0 ? 8 : 4;
+  const loads = columns / span;
+  const perLoad = span / 4;
+  const stepAt = (step: number) => (alignedK ? `${step}u` : `min(k0 + ${step}u, last)`);
   const at = (step: number, c: number) =>
-    alignedK ? `b_at${c} + ${step}u * (dims.n / 4u)` : `min(k0 + ${step}u, last) * (dims.n / 4u) + b_at${c}`;
+    alignedK ? `b_at${c} + ${step}u * (dims.n / ${span}u)` : `${stepAt(step)} * (dims.n / ${span}u) + b_at${c}`;
+  const scales = alignedBlocks ? blockScalesAlongN(tile, size, span) : undefined;
   return {
     before: [
-      ...each(quads, (c) => `var b_at${c} = min(col / 4u + ${c * size}u + lane, dims.n / 4u - 1u);`),
-      ...each(rows, (r) => each(quads, (c) => `var s${r}_${c} = vec4f();`).join(" ")),
+      ...each(loads, (c) => `var b_at${c} = min(col / ${span}u + ${c * size}u + lane, dims.n / ${span}u - 1u);`),
+      ...each(rows, (r) => each(columns / 4, (q) => `var s${r}_${q} = vec4f();`).join(" ")),
     ].join("\n  "),
-    load: (step) => each(quads, (c) => `let b${step}_${c} = at_b4(${at(step, c)});`).join(" "),
+    load: (step) =>
+      [
+        ...(step === 0 && scales ? [scales.loads] : []),
+        ...each(loads, (c) => {
+          if (!scales) return `let b${step}_${c} = at_b4(${at(step, c)});`;
+          const scale = `let scale${step}_${c} = ${scales.at(step, c)};`;
+          if (span === 4) return `${scale} let b${step}_${c} = raw_b4(${at(step, c)}) * scale${step}_${c};`;
+          const eight = `e${step}_${c}`;
+          return `${scale} let ${eight} = raw_b8(${at(step, c)}); let b${step}_${2 * c} = ${eight}.low * scale${step}_${c}; let b${step}_${2 * c + 1} = ${eight}.high * scale${step}_${c};`;
+        }),
+      ].join(" "),
     sum: (r, step) =>
-      each(quads, (c) => `s${r}_${c} = fma(vec4f(a${r}_${step}), b${step}_${c}, s${r}_${c});`).join(" "),
-    after: alignedK ? each(quads, (c) => `b_at${c} += ${depth}u * (dims.n / 4u);`).join(" ") : "",
+      each(columns / 4, (q) => `s${r}_${q} = fma(vec4f(a${r}_${step}), b${step}_${q}, s${r}_${q});`).join(" "),
+    after: alignedK ? each(loads, (c) => `b_at${c} += ${depth}u * (dims.n / ${span}u);`).join(" ") : "",
     store: (r) =>
-      each(quads, (c) =>
-        each(4, (j) => `store(row + ${r}u, col + (${c * size}u + lane) * 4u + ${j}u, s${r}_${c}[${j}]);`).join(" "),
-      ).join(" "),
+      each(columns / 4, (q) => {
+        const [c, j] = [Math.floor(q / perLoad), q % perLoad];
+        return each(
+          4,
+          (i) => `store(row + ${r}u, col + (${c * size}u + lane) * ${span}u + ${4 * j + i}u, s${r}_${q}[${i}]);`,
+        ).join(" ");
+      }).join(" "),
+  };
+}
+
+/**
+ * Scales of the blocks that a tile's columns lie in, for the steps of a turn: each lane takes one (step, block), the others get it by broadcast. Where a load of the
+ * whole subgroup is longer than a block, lanes differ in theirs and ask by shuffle.
+ */
+function blockScalesAlongN({ columns, depth, alignedK }: SubgroupTile, size: number, span: number) {
+  const perStep = Math.ceil((size * columns) / BLOCK);
+  const items = depth * perStep;
+  const item = (turn: number) => `(lane + ${turn * size}u)`;
+  const step = (turn: number) =>
+    `min(k0 + min(${item(turn)} / ${perStep}u, ${depth - 1}u), ${alignedK ? "dims.k - 1u" : "last"})`;
+  return {
+    loads: each(
+      Math.ceil(items / size),
+      (turn) =>
+        `let scale_of${turn} = block_scale_b((dims.bBegin + ${step(turn)}) * (dims.n / ${BLOCK}u) + min(col / ${BLOCK}u + ${item(turn)} % ${perStep}u, dims.n / ${BLOCK}u - 1u));`,
+    ).join(" "),
+    at(step_: number, c: number): string {
+      const first = step_ * perStep + Math.floor((c * size * span) / BLOCK);
+      if (size * span <= BLOCK) return `subgroupBroadcast(scale_of${Math.floor(first / size)}, ${first % size}u)`;
+      return `subgroupShuffle(scale_of${Math.floor(first / size)}, ${first % size}u + lane / ${BLOCK / span}u)`;
+    },
   };
 }

@@ -2,9 +2,7 @@
 import { grid1d, WORKGROUP } from "../grid.ts";
 import { defineKernel } from "../kernel.ts";
 import { ROW_MAIN_ARGUMENTS } from "../row.ts";
-import { packedLoad, readPacked, type WeightType } from "./_packed.ts";
-
-export type { WeightType } from "./_packed.ts";
+import { packedLoad, readWeightAt, weightBindings, weightSizes, type WeightType } from "./_packed.ts";
 
 /**
  * y[t] = table[ids[t] - rowBegin] where ids[t] is in [rowBegin, rowBegin + rows), else 0 if `isFirst`, else unchanged: a table split by rows takes one call
@@ -13,16 +11,16 @@ export type { WeightType } from "./_packed.ts";
 export const embedding = defineKernel<
   { type: WeightType; isFirst: boolean },
   "tokens" | "columns" | "rows" | "rowBegin",
-  "table" | "ids" | "y"
+  "table" | "table_scales" | "ids" | "y"
 >({
   name: "embedding",
   dims: { tokens: "u32", columns: "u32", rows: "u32", rowBegin: "u32" },
   bindings: ({ type }) => ({
-    table: { type: type === "f32" ? "f32" : "u32", access: "read" },
+    ...weightBindings("table", type),
     ids: { type: "i32", access: "read" },
     y: { type: "f32", access: "read_write" },
   }),
-  wgsl: ({ type, isFirst }) => `${packedLoad("table", type)}
+  wgsl: ({ type, isFirst }) => `${packedLoad("table", type, "dims.columns", "dims.rowBegin")}
 @compute @workgroup_size(${WORKGROUP})
 fn main(${ROW_MAIN_ARGUMENTS}) {
   let i = workgroup_index(group, groups) * ${WORKGROUP}u + lane;
@@ -33,16 +31,18 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
   } ${isFirst ? "else { y[i] = 0.0; }" : ""}
 }`,
   grid: ({ tokens, columns }) => grid1d(tokens * columns),
-  sizes: ({ tokens, columns, rows }, { type }) => ({
-    table: type === "f32" ? rows * columns : Math.ceil((rows * columns) / 2),
+  sizes: ({ tokens, columns, rows, rowBegin }, { type }) => ({
+    ...weightSizes("table", type, { begin: rowBegin, rows, columns }),
     ids: tokens,
     y: tokens * columns,
   }),
-  reference({ table, ids, y }, { tokens, columns, rows, rowBegin }, { type, isFirst }) {
+  reference({ table, table_scales, ids, y }, { tokens, columns, rows, rowBegin }, { type, isFirst }) {
+    const stored = { values: table, scales: table_scales };
     for (let t = 0; t < tokens; t++) {
       const row = ids[t]! - rowBegin;
       for (let c = 0; c < columns; c++) {
-        if (row >= 0 && row < rows) y[t * columns + c] = readPacked(table, row * columns + c, type);
+        if (row >= 0 && row < rows)
+          y[t * columns + c] = readWeightAt(stored, { row, column: c, columns, begin: rowBegin }, type);
         else if (isFirst) y[t * columns + c] = 0;
       }
     }
@@ -77,6 +77,18 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
       statics: { type: "f16", isFirst: true },
       dims: { tokens: 4, columns: 5, rows: 3, rowBegin: 0 },
       fill: { ids: (i) => i % 3, table: (i) => (0x3c00 + i) | ((0xb800 + i) << 16) },
+    },
+    {
+      name: "int8, second part",
+      statics: { type: "int8", isFirst: false },
+      dims: { tokens: 9, columns: 13, rows: 3, rowBegin: 4 },
+      fill: { ids: (i) => (i * 5) % 8, table: (i) => 0x7f80_4301 + i },
+    },
+    {
+      name: "int8 by column",
+      statics: { type: "int8_columns", isFirst: true },
+      dims: { tokens: 9, columns: 13, rows: 7, rowBegin: 0 },
+      fill: { ids: (i) => (i * 5) % 8, table: (i) => 0x7f80_4301 + i },
     },
   ],
 });

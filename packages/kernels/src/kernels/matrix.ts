@@ -2,7 +2,7 @@
 import { grid1d, WORKGROUP } from "../grid.ts";
 import { defineKernel } from "../kernel.ts";
 import { lanesPerRow, laneReductions, ROW_MAIN_ARGUMENTS } from "../row.ts";
-import { packedLoad, readPacked, type WeightType } from "./_packed.ts";
+import { packedLoad, readWeightAt, weightBindings, weightSizes, type WeightType } from "./_packed.ts";
 
 /** y[c, r] = x[r, c]. x: [rows, columns]; y: [columns, rows]. */
 export const transposeKernel = defineKernel<Record<never, never>, "rows" | "columns", "x" | "y">({
@@ -32,18 +32,18 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
 export const inverseRowNormKernel = defineKernel<
   { type: WeightType; isTransposed: boolean },
   "rows" | "columns",
-  "w" | "change" | "y"
+  "w" | "w_scales" | "change" | "y"
 >({
   name: "inverse_row_norm",
   dims: { rows: "u32", columns: "u32" },
   bindings: ({ type }) => ({
-    w: { type: type === "f32" ? "f32" : "u32", access: "read" },
+    ...weightBindings("w", type),
     change: { type: "f32", access: "read" },
     y: { type: "f32", access: "read_write" },
   }),
   wgsl({ type, isTransposed }, capabilities) {
     const lanes = lanesPerRow(capabilities);
-    return `${packedLoad("w", type)}${laneReductions(lanes)}
+    return `${packedLoad("w", type, isTransposed ? "dims.rows" : "dims.columns")}${laneReductions(lanes)}
 @compute @workgroup_size(${lanes})
 fn main(${ROW_MAIN_ARGUMENTS}) {
   let row = workgroup_index(group, groups);
@@ -59,17 +59,19 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
 }`;
   },
   grid: ({ rows }) => rows,
-  sizes: ({ rows, columns }, { type }) => ({
-    w: type === "f32" ? rows * columns : Math.ceil((rows * columns) / 2),
+  sizes: ({ rows, columns }, { type, isTransposed }) => ({
+    ...weightSizes("w", type, isTransposed ? { rows: columns, columns: rows } : { rows, columns }),
     change: rows * columns,
     y: rows,
   }),
-  reference({ w, change, y }, { rows, columns }, { type, isTransposed }) {
+  reference({ w, w_scales, change, y }, { rows, columns }, { type, isTransposed }) {
+    const width = isTransposed ? rows : columns;
     for (let r = 0; r < rows; r++) {
       let sum = 0;
       for (let c = 0; c < columns; c++) {
-        const at = isTransposed ? c * rows + r : r * columns + c;
-        sum += (readPacked(w, at, type) + change[at]!) ** 2;
+        const [row, column] = isTransposed ? [c, r] : [r, c];
+        const value = readWeightAt({ values: w, scales: w_scales }, { row, column, columns: width }, type);
+        sum += (value + change[row * width + column]!) ** 2;
       }
       y[r] = 1 / Math.sqrt(sum);
     }
@@ -87,6 +89,18 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
       statics: { type: "bf16", isTransposed: false },
       dims: { rows: 3, columns: 7 },
       fill: { w: (i) => (0x3f80 + i) | ((0xbf00 + i) << 16) },
+    },
+    {
+      name: "int8",
+      statics: { type: "int8", isTransposed: false },
+      dims: { rows: 5, columns: 19 },
+      fill: { w: (i) => 0x7f80_4301 + i },
+    },
+    {
+      name: "nf4",
+      statics: { type: "nf4", isTransposed: false },
+      dims: { rows: 5, columns: 19 },
+      fill: { w: (i) => 0x7153_89ab - i, w_scales: (i) => (i < 2 ? 0x3f80_0000 : 0x3800_ba70 + i) },
     },
   ],
 });
