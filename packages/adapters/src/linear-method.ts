@@ -63,6 +63,7 @@ export interface LinearMethod<C extends LinearConfig> {
   readonly peftType: string;
   readonly sizeFields?: readonly string[];
   readonly config: z.ZodType<C>;
+  readonly tiny: Readonly<Record<string, unknown>>;
   readonly defaultTargets?: DefaultTargets;
   /** A fresh adapter of this config leaves the base's function as it is. */
   startsAsIdentity(config: C): boolean;
@@ -78,6 +79,7 @@ export function defineLinearMethod<C extends LinearConfig>(method: LinearMethod<
     name: method.name,
     peftType: method.peftType,
     sizeFields: method.sizeFields,
+    tiny: method.tiny,
     config: method.config,
     bind: (config, base, where, origin, shapeInFile = () => undefined) =>
       bindLinear(method, config, { base, where, origin, shapeInFile }),

@@ -33,6 +33,8 @@ export interface Method<C = unknown> {
   readonly config: z.ZodType<C>;
   /** Config fields that say how large an adapter is ("r", "num_virtual_tokens"): what lists of adapters show. */
   readonly sizeFields?: readonly string[] | undefined;
+  /** Settings of a very small adapter: the tests run over it on every architecture. */
+  readonly tiny: Readonly<Record<string, unknown>>;
   /** What LLM-Adapters' finetune.py sets where its flags say nothing, or what makes a config this method's among those of its peft_type; where that is not the config's default. */
   readonly trainingDefaults?: Readonly<Partial<C>>;
   /** Fields that PEFT writes and takes from the base (token_dim, num_layers, ...): a new config gets those it leaves open. */

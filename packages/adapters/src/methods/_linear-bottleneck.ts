@@ -93,6 +93,7 @@ export function defineLinearBottleneck(kind: LinearBottleneck): Method<Bottlenec
   return defineMethod<BottleneckConfig>({
     name: kind.name,
     peftType: "BOTTLENECK",
+    tiny: { bottleneck_size: 4, non_linearity: "tanh" },
     sizeFields: ["bottleneck_size"],
     config: bottleneckConfig as z.ZodType<BottleneckConfig>,
     matches: kind.matches,

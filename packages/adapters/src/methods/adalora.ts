@@ -39,6 +39,7 @@ type Names = "lora_A" | "lora_B" | "lora_E";
 const linear: LinearMethod<AdaloraConfig> = {
   name: "adalora",
   peftType: "ADALORA",
+  tiny: { init_r: 3, target_r: 2, total_step: 60, tinit: 5, tfinal: 30, deltaT: 5 },
   config: adaloraConfig as z.ZodType<AdaloraConfig>,
   defaultTargets: { ...attentionTargets, opt: ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"] },
   startsAsIdentity: (config) => config.init_lora_weights,
@@ -76,6 +77,7 @@ const linear: LinearMethod<AdaloraConfig> = {
 export const adalora = defineMethod<AdaloraConfig>({
   name: linear.name,
   peftType: linear.peftType,
+  tiny: linear.tiny,
   sizeFields: ["init_r", "target_r"],
   config: linear.config,
   bind(config, base, where, origin, shapeInFile = () => undefined) {

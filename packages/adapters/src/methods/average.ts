@@ -16,6 +16,12 @@ const config = z.looseObject({
 export const average = defineMethod({
   name: "average",
   peftType: "AVERAGE",
+  tiny: {
+    adapters: [
+      { name: "a", config: { peft_type: "HOULSBY", bottleneck_size: 4 }, trainable: true },
+      { name: "b", config: { peft_type: "PFEIFFER", bottleneck_size: 4 } },
+    ],
+  },
   config,
   bind({ adapters, weights: given }, base, where, origin, shapeInFile, bindOther) {
     const parts = bindParts(adapters, { base, where, origin, shapeInFile, bindOther });

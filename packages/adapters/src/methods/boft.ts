@@ -31,6 +31,7 @@ const cayley = { kind: "cayley" } as const;
 export const boft = defineLinearMethod<BoftConfig>({
   name: "boft",
   peftType: "BOFT",
+  tiny: { boft_block_size: 4 },
   sizeFields: ["boft_block_size", "boft_block_num", "boft_n_butterfly_factor"],
   config: boftConfig as z.ZodType<BoftConfig>,
   startsAsIdentity: (config) => config.init_weights,

@@ -29,6 +29,7 @@ export const fusedLora = {
   ...defineLinearMethod<FusedLoraConfig>({
     name: "fused-lora",
     peftType: "LORA",
+    tiny: { r: 2, lora_alpha: 4, enable_lora: [true, false] },
     sizeFields: ["r", "lora_alpha"],
     config: fusedLoraConfig as z.ZodType<FusedLoraConfig>,
     startsAsIdentity: () => true,

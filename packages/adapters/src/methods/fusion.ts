@@ -20,6 +20,12 @@ const config = z.looseObject({
 export const fusion = defineMethod({
   name: "fusion",
   peftType: "FUSION",
+  tiny: {
+    adapters: [
+      { name: "a", config: { peft_type: "PFEIFFER", bottleneck_size: 4, init_weights: "bert" } },
+      { name: "b", config: { peft_type: "PFEIFFER", bottleneck_size: 4, init_weights: "bert" } },
+    ],
+  },
   config,
   bind({ adapters, regularization }, base, where, origin, shapeInFile, bindOther) {
     const parts = bindParts(adapters, { base, where, origin, shapeInFile, bindOther });

@@ -43,6 +43,7 @@ const defaultFeedforward: Readonly<Record<string, readonly string[]>> = {
 export const ia3 = defineLinearMethod<Ia3Config>({
   name: "ia3",
   peftType: "IA3",
+  tiny: {},
   config: ia3Config as z.ZodType<Ia3Config>,
   defaultTargets,
   startsAsIdentity: (config) => config.init_ia3_weights,

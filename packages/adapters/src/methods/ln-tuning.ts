@@ -19,6 +19,7 @@ const defaults = {
 export const lnTuning = defineMethod<LnTuningConfig>({
   name: "ln-tuning",
   peftType: "LN_TUNING",
+  tiny: {},
   config: lnTuningConfig as z.ZodType<LnTuningConfig>,
   bind(config, base, where, origin) {
     const places = [...new Set(base.parameters.flatMap(pathsAbove))].map((name) => ({ name }));

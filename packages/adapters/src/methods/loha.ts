@@ -17,6 +17,7 @@ type Names = "hada_w1_a" | "hada_w1_b" | "hada_w2_a" | "hada_w2_b";
 export const loha = defineLinearMethod<LohaConfig>({
   name: "loha",
   peftType: "LOHA",
+  tiny: { r: 2, alpha: 4 },
   sizeFields: ["r"],
   config: lohaConfig as z.ZodType<LohaConfig>,
   startsAsIdentity: (config) => config.init_weights,

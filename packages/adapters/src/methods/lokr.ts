@@ -21,6 +21,7 @@ type LokrConfig = z.output<typeof lokrConfig>;
 export const lokr = defineLinearMethod<LokrConfig>({
   name: "lokr",
   peftType: "LOKR",
+  tiny: { r: 2, alpha: 4 },
   sizeFields: ["r"],
   config: lokrConfig as z.ZodType<LokrConfig>,
   startsAsIdentity: (config) => config.init_weights !== false,

@@ -20,6 +20,7 @@ export type { LoraConfig } from "./_lora-config.ts";
 export const lora = defineMethod<LoraConfig>({
   name: "lora",
   peftType: "LORA",
+  tiny: { r: 2, lora_alpha: 4 },
   sizeFields: ["r", "lora_alpha"],
   config: loraConfig as z.ZodType<LoraConfig>,
   matches: (config) => !isFused(config),

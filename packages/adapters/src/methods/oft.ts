@@ -32,6 +32,7 @@ type Name = "oft_R.weight";
 const linear: LinearMethod<OftConfig> = {
   name: "oft",
   peftType: "OFT",
+  tiny: { oft_block_size: 4 },
   config: oftConfig as z.ZodType<OftConfig>,
   startsAsIdentity: (config) => config.init_weights,
   check(config, binding) {
@@ -73,6 +74,7 @@ const linear: LinearMethod<OftConfig> = {
 export const oft = defineMethod<OftConfig>({
   name: linear.name,
   peftType: linear.peftType,
+  tiny: linear.tiny,
   sizeFields: ["r", "oft_block_size"],
   config: linear.config,
   bind(config, base, where, origin, shapeInFile = () => undefined) {

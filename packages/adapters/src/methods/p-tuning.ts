@@ -31,6 +31,7 @@ type PTuningConfig = z.output<typeof pTuningConfig>;
 export const pTuning = defineMethod<PTuningConfig>({
   name: "p-tuning",
   peftType: "P_TUNING",
+  tiny: { num_virtual_tokens: 3, encoder_hidden_size: 8 },
   sizeFields: ["num_virtual_tokens"],
   config: pTuningConfig,
   trainingDefaults: { num_virtual_tokens: 30 },

@@ -29,6 +29,7 @@ type PrefixConfig = z.output<typeof prefixConfig>;
 export const prefixTuning = defineMethod<PrefixConfig>({
   name: "prefix-tuning",
   peftType: "PREFIX_TUNING",
+  tiny: { num_virtual_tokens: 3 },
   sizeFields: ["num_virtual_tokens"],
   config: prefixConfig,
   trainingDefaults: { num_virtual_tokens: 30 },

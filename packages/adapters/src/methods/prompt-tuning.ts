@@ -28,6 +28,7 @@ type PromptConfig = z.output<typeof promptConfig>;
 export const promptTuning = defineMethod<PromptConfig>({
   name: "prompt-tuning",
   peftType: "PROMPT_TUNING",
+  tiny: { num_virtual_tokens: 3 },
   sizeFields: ["num_virtual_tokens"],
   config: promptConfig,
   trainingDefaults: { num_virtual_tokens: 30 },

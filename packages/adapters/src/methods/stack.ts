@@ -12,6 +12,12 @@ const config = z.looseObject({ adapters: partsSchema });
 export const stack = defineMethod({
   name: "stack",
   peftType: "STACK",
+  tiny: {
+    adapters: [
+      { name: "prefix", config: { peft_type: "PREFIX_TUNING", num_virtual_tokens: 2 }, trainable: true },
+      { name: "parallel", config: { peft_type: "HE_PARALLEL", bottleneck_size: 4 }, trainable: true },
+    ],
+  },
   config,
   bind({ adapters }, base, where, origin, shapeInFile, bindOther) {
     const parts = bindParts(adapters, { base, where, origin, shapeInFile, bindOther });

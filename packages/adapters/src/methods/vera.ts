@@ -26,6 +26,7 @@ type Shared = "vera_A" | "vera_B";
 export const vera = defineLinearMethod<VeraConfig>({
   name: "vera",
   peftType: "VERA",
+  tiny: { r: 4, d_initial: 0.1 },
   sizeFields: ["r"],
   config: veraConfig as z.ZodType<VeraConfig>,
   startsAsIdentity: (config) => config.init_weights,
