@@ -44,6 +44,8 @@ export async function loadModel(options: LoadOptions): Promise<LoadedModel> {
     const onTensor = counter("loading: tensor", (line) => process.stderr.write(`${line}\n`), { isPassing: true });
     const base = loadBaseModel(device, folder, { dtype: dtype ?? "auto", quantization, onTensor });
     const loaded = adapter === undefined ? undefined : loadAdapter(adapter, baseOf(base));
+    if (loaded?.unread?.length)
+      process.stderr.write(`${adapter}: ${loaded.unread.join(", ")} in its config have no effect here\n`);
     const weights = loaded && new AdapterWeights(device, loaded.bound, loaded.values, adapter!);
     const generator = new Generator(base, maxSequences === undefined ? {} : { maxSequences });
     const tokenizer =

@@ -16,15 +16,16 @@ afterAll(() => device.close());
 
 const golden = shared("golden");
 
-for (const name of [
-  "peft-lora-llama-gqa",
-  "peft-dora-llama-gqa",
-  "peft-ia3-llama-gqa",
-  "peft-vera-llama-gqa",
-  "peft-prefix-llama-gqa",
-]) {
+for (const [name, of] of [
+  ["peft-lora-llama-gqa", "llama-gqa"],
+  ["peft-dora-llama-gqa", "llama-gqa"],
+  ["peft-ia3-llama-gqa", "llama-gqa"],
+  ["peft-vera-llama-gqa", "llama-gqa"],
+  ["peft-prefix-llama-gqa", "llama-gqa"],
+  ["peft-lora-gpt2", "gpt2"],
+] as const) {
   test.skipIf(golden === undefined)(`${name}: read and written again it has PEFT's own bytes`, async () => {
-    const model = loadBaseModel(device, join(golden!, "base/llama-gqa"));
+    const model = loadBaseModel(device, join(golden!, "base", of));
     const base = baseOf(model);
     const from = join(golden!, "saved", name);
     const to = join(mkdtempSync(join(tmpdir(), "saved-")), name);
@@ -36,20 +37,22 @@ for (const name of [
   });
 }
 
-for (const [method, kase, tensors] of [
-  ["bottleneck", "lla-adapterh-tanh-s1", 12],
-  ["lora", "lla-lora-default", 8],
-  ["prefix", "lla-prefix", 1],
+for (const [method, kase, tensors, of] of [
+  ["bottleneck", "lla-adapterh-tanh-s1", 12, "llama-mha"],
+  ["lora", "lla-lora-default", 8, "llama-mha"],
+  ["lora", "lla-lora-default", 4, "bloom"],
+  ["lora", "lla-lora-default", 4, "gpt2"],
+  ["prefix", "lla-prefix", 1, "llama-mha"],
 ] as const) {
   test.skipIf(golden === undefined)(
-    `the LLM-Adapters fork's ${method} pickle reads, with the values of its case, and is written again as safetensors`,
+    `the LLM-Adapters fork's ${method} pickle for ${of} reads, with the values of its case, and is written again as safetensors`,
     async () => {
-      const model = loadBaseModel(device, join(golden!, "base/llama-mha"));
+      const model = loadBaseModel(device, join(golden!, "base", of));
       const base = baseOf(model);
-      const folder = join(golden!, `saved/lla-${method}-llama-mha`);
+      const folder = join(golden!, `saved/lla-${method}-${of}`);
       const adapter = loadAdapter(folder, base);
       expect(adapter.bound.parameters.length).toBe(tensors);
-      const want = openSafetensors(join(golden!, `adapters/llama-mha/${kase}/tensors.safetensors`));
+      const want = openSafetensors(join(golden!, `adapters/${of}/${kase}/tensors.safetensors`));
       for (const [key, got] of adapter.values) expect(got).toEqual(toFloat32(want.read(`init/${key}`), "F32", key));
       want.close();
       const [first, second] = ["1", "2"].map((name) => join(mkdtempSync(join(tmpdir(), "saved-")), name));

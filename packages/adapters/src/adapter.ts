@@ -22,6 +22,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import type { Base, BoundMethod, ConfigOrigin, ShapeInFile } from "./method.ts";
 import { methodFor } from "./registry.ts";
+import { unreadFields } from "./unread-fields.ts";
 
 export const adapterConfigSchema = z.looseObject({ peft_type: z.string() });
 export type AdapterConfig = z.output<typeof adapterConfigSchema>;
@@ -32,6 +33,8 @@ export interface LoadedAdapter {
   /** The text it was read from: written back as it was, since JSON numbers such as 0.0 do not survive parsing. */
   readonly configText?: string | undefined;
   readonly bound: BoundMethod;
+  /** Fields of the config that have no effect here. */
+  readonly unread?: readonly string[];
   readonly values: Map<string, Float32Array>;
   /** How the file it was read from keeps each of its tensors: so it is written back. */
   readonly stored?: ReadonlyMap<string, StoredAs> | undefined;
@@ -129,7 +132,8 @@ export function loadAdapter(folder: string, base: Base): LoadedAdapter {
     const unknown = [...file.tensors.keys()].find((name) => !known.has(name));
     if (unknown !== undefined)
       throw new CheckpointError(`${path}: tensor ${unknown} does not belong to this adapter_config.json on this base`);
-    return { config, configText: readFileSync(configPath, "utf8"), bound, values, stored };
+    const unread = unreadFields(config, methodFor(config, configPath).method.config);
+    return { config, unread, configText: readFileSync(configPath, "utf8"), bound, values, stored };
   } finally {
     file.close();
   }

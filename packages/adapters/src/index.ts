@@ -1,4 +1,5 @@
 export * from "./adapter.ts";
+export { batchSplit, parallel } from "./batch.ts";
 export * from "./compose.ts";
 export { baseOf, makeBase, openBaseFolder } from "./base.ts";
 export { type AttachedAdapter, AdapterSet } from "./adapter-set.ts";

@@ -7,6 +7,7 @@ import { z } from "zod";
 import { type AdapterConfig, adapterConfigSchema, adapterVersion, openAdapterFile } from "./adapter.ts";
 import { norm } from "./linear-algebra.ts";
 import { methodFor } from "./registry.ts";
+import { unreadFields } from "./unread-fields.ts";
 
 export interface AdapterSummary {
   readonly path: string;
@@ -39,17 +40,6 @@ export interface AdapterDetails extends AdapterSummary {
   readonly unread: readonly string[];
   readonly tensors: readonly TensorSummary[];
 }
-
-/** Fields of every PEFT config that say where it comes from and not what it does. */
-const general = new Set([
-  "auto_mapping",
-  "base_model_name_or_path",
-  "inference_mode",
-  "peft_type",
-  "peft_version",
-  "revision",
-  "task_type",
-]);
 
 /** Folders with an adapter_config.json at or below `root`, in order; hidden ones and node_modules are passed over. Throws CheckpointError if there is no such folder. */
 export function findAdapterFolders(root: string): string[] {
@@ -121,13 +111,4 @@ function readConfig(folder: string) {
   const { method, config } = methodFor(written, path);
   const settled: Record<string, unknown> = { peft_type: written.peft_type, ...(config as object) };
   return { written, method, settled };
-}
-
-function unreadFields(written: AdapterConfig, schema: z.ZodType): string[] {
-  const { properties = {} } = z.toJSONSchema(schema, { unrepresentable: "any" });
-  const isEmpty = (value: unknown): boolean =>
-    value === null || value === false || (typeof value === "object" && Object.keys(value as object).length === 0);
-  return Object.entries(written)
-    .filter(([name, value]) => !(name in properties) && !general.has(name) && !isEmpty(value))
-    .map(([name]) => name);
 }

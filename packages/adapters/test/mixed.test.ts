@@ -9,7 +9,7 @@ import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { writeTinyModel } from "../../core/test/tiny-model.ts";
-import { type AdapterConfig, baseOf, createAdapter } from "../src/index.ts";
+import { type AdapterConfig, baseOf, batchSplit, createAdapter, parallel } from "../src/index.ts";
 
 let device: Device;
 let model: BaseModel;
@@ -85,6 +85,29 @@ test("rows of every method, of two adapters alike and of none: each gets what it
   await generator.destroy();
   for (const adapter of all) adapter?.destroy();
   expect([device.liveBytes, device.liveBuffers]).toEqual(before);
+});
+
+test("parallel asks every adapter, batchSplit each its part of the batch", async () => {
+  const [a, b] = [await adapterOf(lora, 7), await adapterOf({ peft_type: "IA3" }, 8)];
+  const generator = new Generator(model, { maxSequences: 8 });
+  const requests = [
+    [1, 7],
+    [1, 30, 9],
+    [1, 5],
+  ].map((promptIds) => ({ promptIds, maxNewTokens: 4, eosTokenIds: [] }));
+  const run = (all: readonly IdsRequest[]) => generator.generate(all, undefined);
+  const alone = new Map<AdapterWeights | undefined, Awaited<ReturnType<typeof run>>>();
+  for (const adapter of [undefined, a, b]) alone.set(adapter, await generator.generate(requests, adapter));
+  const every = await run(parallel(requests, [undefined, a, b]));
+  expect(every).toEqual(requests.flatMap((_, i) => [undefined, a, b].map((adapter) => alone.get(adapter)![i]!)));
+  const split = await run(batchSplit(requests, [b, a], [1, 2]));
+  expect(split).toEqual([alone.get(b)![0]!, alone.get(a)![1]!, alone.get(a)![2]!]);
+  expect(() => batchSplit(requests, [a, b], [1, 1])).toThrow("sizes of 2 requests in sum, there are 3");
+  for (const adapter of [a, b]) {
+    await generator.forget(adapter);
+    adapter.destroy();
+  }
+  await generator.destroy();
 });
 
 test("adapters come and go: a stack grows, a place is taken again, new values count once the old are forgotten", async () => {

@@ -343,3 +343,14 @@ test("a merged folder is a model of its own: tensors, dtypes and files of the ba
   to.close();
   base.destroy();
 });
+
+test("a config field that is not known is kept, and named; what PEFT writes by itself is not", async () => {
+  const base = baseOf(models.plain);
+  const adapter = await changed(models.plain, { my_option: 3, megatron_core: "megatron.core", eva_config: null });
+  const [first, second] = [join(folder, "unread-1"), join(folder, "unread-2")];
+  await saveAdapter(first, adapter, base);
+  const read = loadAdapter(first, base);
+  expect(read.unread).toEqual(["my_option"]);
+  await saveAdapter(second, read, base);
+  expect(readFileSync(join(second, "adapter_config.json"), "utf8")).toContain('"my_option": 3');
+});
