@@ -1,10 +1,10 @@
 /** A whole LoRA training step on a model of random weights, against its bare matrix products. */
 import { baseOf, createAdapter } from "@graft/adapters";
-import { type BaseModel, type DeviceTensor, modelFor } from "@graft/core/models";
 import { AdapterWeights } from "@graft/core/nn";
 import { Random } from "@graft/core/random";
 import { adamwDefaults, TrainStep } from "@graft/core/train";
 import { type Candidate, type Device, timeKernels } from "@graft/kernels";
+import { randomLlama } from "./random-model.ts";
 
 export interface LoraStepResult {
   readonly tokensPerSecond: number;
@@ -17,40 +17,8 @@ export interface LoraStepResult {
 
 /** hidden 256, 4 layers, 4 heads, ffn 688, vocabulary 4096, r 8 on all seven linears, batch 4 x 128, AdamW, f32. */
 export async function benchLoraStep(device: Device, rounds = 5): Promise<LoraStepResult> {
-  const definition = modelFor("llama", "bench");
-  const config = definition.parseConfig(
-    {
-      vocab_size: 4096,
-      hidden_size: 256,
-      intermediate_size: 688,
-      num_hidden_layers: 4,
-      num_attention_heads: 4,
-      max_position_embeddings: 128,
-    },
-    "bench",
-  );
   const random = new Random(1);
-  const weights = new Map<string, DeviceTensor>();
-  for (const { name, shape } of definition.parameters(config)) {
-    const count = shape.reduce((a, b) => a * b, 1);
-    const buffer = device.createBuffer(count * 4, name);
-    device.write(
-      buffer,
-      Float32Array.from({ length: count }, () => (shape.length === 1 ? 1 : 0.04 * (random.uniform() - 0.5))),
-    );
-    weights.set(name, { shape, dtype: "f32", buffer });
-  }
-  const model: BaseModel = {
-    path: "bench",
-    definition,
-    config,
-    device,
-    weights,
-    generation: { eosTokenIds: [], bosTokenId: undefined, padTokenId: undefined },
-    destroy() {
-      for (const { buffer } of weights.values()) buffer.destroy();
-    },
-  };
+  const model = randomLlama(device);
   const adapter = await createAdapter({ peft_type: "LORA", r: 8, target_modules: "all-linear" }, baseOf(model), 1);
   const adapterWeights = new AdapterWeights(device, adapter.bound, adapter.values, "bench");
   const step = new TrainStep(model, adapterWeights, { optimizer: adamwDefaults, maxGradNorm: 1 });

@@ -13,6 +13,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { benchLoraStep } from "../bench/lora-step.ts";
+import { benchMixedBatch } from "../bench/mixed-batch.ts";
 import { defineCommand, UsageError } from "../command.ts";
 import { config } from "../config.ts";
 
@@ -38,7 +39,7 @@ const STORED_SHAPES = [
 
 export default defineCommand({
   name: "bench",
-  summary: "measure the device's ceilings, the kernels against them, and a training step",
+  summary: "measure the device's ceilings, the kernels against them, and a training step, a mixed batch",
   description:
     "Medians of interleaved rounds. With --peers the matrix products of tfjs, onnxruntime and jax-js run in turn with ours on the same device (installed on demand in bench/).",
   examples: [
@@ -51,7 +52,7 @@ export default defineCommand({
     filter: z
       .string()
       .optional()
-      .describe("only what matches this regular expression: kernel names, matmul, lora-step"),
+      .describe("only what matches this regular expression: kernel names, matmul, lora-step, mixed-batch"),
     rounds: z.int().min(1).default(7).describe("rounds of each measurement"),
     peers: z.boolean().default(false).describe("compare matrix products with other WebGPU libraries"),
     json: z.boolean().default(false).describe("print one JSON document"),
@@ -95,10 +96,12 @@ export default defineCommand({
       }));
       if (wanted.test("lora-step")) log("timing a LoRA step");
       const loraStep = wanted.test("lora-step") ? await benchLoraStep(device) : undefined;
+      if (wanted.test("mixed-batch")) log("timing a mixed batch");
+      const mixedBatch = wanted.test("mixed-batch") ? await benchMixedBatch(device) : undefined;
       if (o.json) {
         print(
           JSON.stringify(
-            { device: device.info, ceilings, kernels: rows, loraStep, date: new Date().toISOString() },
+            { device: device.info, ceilings, kernels: rows, loraStep, mixedBatch, date: new Date().toISOString() },
             null,
             2,
           ),
@@ -117,6 +120,12 @@ export default defineCommand({
         const { tokensPerSecond, stepSeconds, matmulSeconds, dispatches } = loraStep;
         print(
           `LoRA step: ${tokensPerSecond.toFixed(0)} tokens/s, ${(1000 * stepSeconds).toFixed(0)} ms, ${(stepSeconds / matmulSeconds).toFixed(2)}x its ${(1000 * matmulSeconds).toFixed(0)} ms of bare matrix products, ${dispatches} dispatches`,
+        );
+      }
+      if (mixedBatch) {
+        const { rows: total, adapters, baseSeconds, mixedSeconds, separateSeconds } = mixedBatch;
+        print(
+          `Mixed batch: ${total} rows with ${adapters} LoRAs in one pass ${(1000 * mixedSeconds).toFixed(1)} ms, in passes of their own ${(1000 * separateSeconds).toFixed(1)} ms (${(separateSeconds / mixedSeconds).toFixed(2)}x); the base alone ${(1000 * baseSeconds).toFixed(1)} ms`,
         );
       }
       return 0;

@@ -36,8 +36,9 @@ export default defineCommand({
   }),
   async run(o, { print, log, signal }) {
     if (!o.micro) throw new UsageError("say --micro: the study of the embedded models is the only one there is");
-    const cells = o.models.flatMap((model) =>
-      o.tasks.flatMap((task) => ["base", ...o.methods].map((method): Cell => ({ model, method, task }))),
+    const [models, tasks, methods] = [o.models, o.tasks, ["base", ...o.methods]].map((names) => [...new Set(names)]);
+    const cells = models!.flatMap((model) =>
+      tasks!.flatMap((task) => methods!.map((method): Cell => ({ model, method, task }))),
     );
     const device = await openCommandDevice();
     const tools: CellTools = { device, outputDir: o.outputDir, steps: o.steps, limit: o.limit, signal, log };

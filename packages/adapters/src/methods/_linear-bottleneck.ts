@@ -1,6 +1,6 @@
 /**
  * Bottlenecks at linear layers, as the LLM-Adapters fork of PEFT has them (Hu et al. 2023, arXiv:2304.01933, section 2.2 and its code): peft_type BOTTLENECK for the three
- * methods series, adapterp and parallel. Its files load; what a fresh adapter starts with is docs/decisions/0010.
+ * methods series, adapterp and parallel. Its files load; what a fresh adapter starts with is docs/decisions/0008-bottleneck-starts.md.
  */
 import { ConfigError } from "@graft/core/errors";
 import type { LinearSite } from "@graft/core/nn";

@@ -1,4 +1,4 @@
-/** Virtual tokens: rows that an adapter puts before every sequence. In `ids` virtual token v is -(v + 1), so that no table of the base has a row for it (docs/decisions/0011-virtual-tokens.md). */
+/** Virtual tokens: rows that an adapter puts before every sequence. In `ids` virtual token v is -(v + 1), so that no table of the base has a row for it (docs/decisions/0009-virtual-tokens.md). */
 import type { Tensor } from "../graph/graph.ts";
 import { affineIds } from "../ops/index.ts";
 import type { Adapter } from "./adapter.ts";
