@@ -38,6 +38,10 @@ export const commands: Readonly<
     summary: "merge several LoRAs into one, weighted",
     load: () => load(import("./commands/adapters/combine.ts")),
   },
+  "adapters compose": {
+    summary: "make one adapter of several: stacked, averaged or fused",
+    load: () => load(import("./commands/adapters/compose.ts")),
+  },
   "adapters convert": {
     summary: "make a LoRA of any adapter that can be merged",
     load: () => load(import("./commands/adapters/convert.ts")),

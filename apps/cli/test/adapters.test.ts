@@ -1,6 +1,7 @@
 /** graft adapters as a person calls it: listing, showing, converting, comparing and combining folders. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { adapterVersion, createAdapter, openBaseFolder, saveAdapter } from "@graft/adapters";
+import { openSafetensors } from "@graft/core/io";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -180,3 +181,49 @@ test("combine writes the weighted sum; the base is the one that the adapters nam
   await fails(["compare", a], 2, "give two adapter folders, not 1");
   await fails(["show", scratch], 1, "is no adapter folder, it has no adapter_config.json");
 });
+
+test("compose makes one adapter of several, which trains on from there: a fusion", async () => {
+  const rows = join(root, "models/data/micro-math-train.json");
+  const train = (out: string, ...args: string[]) =>
+    succeed(
+      ...["train", "--base-model", micro, "--data-path", rows, "--output-dir", out, "--prompt-template", "micro"],
+      ...["--train-on-inputs", "False", "--batch-size", "4", "--micro-batch-size", "4", "--max-rows", "40"],
+      ...["--val-set-size", "0", "--save-step", "0", "--max-steps", "3", "--warmup-steps", "0", "--json", ...args],
+    );
+  const block = ["--adapter-name", "pfeiffer", "--reduction-factor", "16"];
+  await train(at("one"), ...block, "--seed", "1");
+  await train(at("two"), ...block, "--seed", "2", "--learning-rate", "1e-2");
+  const parts = ["--adapter", `one=${at("one")}`, "--adapter", `two=${at("two")}`];
+  const fused = await json("compose", "--model", micro, "--method", "fusion", ...parts, "--output-dir", at("fused"));
+  expect(fused.method).toBe("fusion");
+  const { out } = await train(at("trained"), "--from-adapter", at("fused"));
+  const result = JSON.parse(out) as { trainable_parameters: number; losses: number[] };
+  // Q and K with biases and V around four MLPs of width 128.
+  expect(result.trainable_parameters).toBe(4 * (3 * 128 * 128 + 2 * 128));
+  const [before, after] = [at("fused"), at("trained")].map((path) =>
+    openSafetensors(join(path, "adapter_model.safetensors")),
+  );
+  for (const name of before!.tensors.keys()) {
+    const isSame = Buffer.from(before!.read(name)).equals(after!.read(name));
+    expect({ name, isSame }).toEqual({ name, isSame: name.startsWith("adapters.") });
+  }
+  expectFailure(
+    await graft(
+      "train",
+      "--base-model",
+      micro,
+      "--data-path",
+      rows,
+      "--output-dir",
+      at("x"),
+      "--from-adapter",
+      at("none"),
+    ),
+    1,
+    at("none"),
+    "no such adapter folder",
+  );
+  const unknown = ["adapters", "compose", "--model", micro, "--method", "stack", ...parts, "--output-dir", at("y")];
+  expectFailure(await graft(...unknown, "--trainable", "on"), 1, 'trainable names "on"', "one");
+  expectFailure(await graft(...unknown.with(5, "stak")), 2, "stak", "stack");
+}, 120_000);

@@ -87,15 +87,20 @@ export async function createAdapter(
   return { config: { ...full, ...bound.settledConfig }, bound, values: await bound.initialise(new Random(seed)) };
 }
 
+/** The adapter_config.json of a folder. Throws CheckpointError if there is none, ConfigError for what is no config. */
+export function readAdapterConfig(folder: string): AdapterConfig {
+  if (!existsSync(folder)) throw new CheckpointError(`${folder}: no such adapter folder`);
+  const path = join(folder, "adapter_config.json");
+  if (!existsSync(path)) throw new CheckpointError(`${folder}: is no adapter folder, it has no adapter_config.json`);
+  return readJson(path, adapterConfigSchema);
+}
+
 /**
  * Reads a PEFT folder. Throws ConfigError for the config, CheckpointError naming the tensor that is missing, unknown or of another shape than this base needs.
  */
 export function loadAdapter(folder: string, base: Base): LoadedAdapter {
-  if (!existsSync(folder)) throw new CheckpointError(`${folder}: no such adapter folder`);
+  const config = readAdapterConfig(folder);
   const configPath = join(folder, "adapter_config.json");
-  if (!existsSync(configPath))
-    throw new CheckpointError(`${folder}: is no adapter folder, it has no adapter_config.json`);
-  const config = readJson(configPath, adapterConfigSchema);
   const file = openAdapterFile(folder);
   const { path } = file;
   try {

@@ -1,4 +1,5 @@
 /** Adapters made of loaded ones. The parts' values are copied: a composition is an adapter of its own, to be trained, saved, served and merged like any other. */
+import { suggest, UnknownName } from "@graft/core/errors";
 import type { AdapterConfig, LoadedAdapter } from "./adapter.ts";
 import { createAdapter } from "./adapter.ts";
 import { keyOfPart } from "./composition.ts";
@@ -13,7 +14,7 @@ export interface ComposeOptions {
 
 /**
  * A composition of `parts`, by name and in their order: `settings` is its config without them, such as `{ peft_type: "STACK" }`, "AVERAGE" with `weights`, or "FUSION".
- * Throws ConfigError, beginning with `where`, where they do not go together.
+ * Throws UnknownName or ConfigError, beginning with `where`, where they do not go together.
  */
 export async function composeAdapters(
   settings: AdapterConfig,
@@ -22,6 +23,11 @@ export async function composeAdapters(
   { trainable = [], seed = 0 }: ComposeOptions = {},
   where = "composition",
 ): Promise<LoadedAdapter> {
+  const other = trainable.find((name) => !Object.hasOwn(parts, name));
+  if (other !== undefined)
+    throw new UnknownName(
+      `${where}: trainable names "${other}", which is no part${suggest(other, Object.keys(parts))}`,
+    );
   const adapters = Object.entries(parts).map(([name, part]) => ({
     name,
     config: part.config,

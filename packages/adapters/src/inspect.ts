@@ -1,10 +1,10 @@
 /** What adapter folders say of themselves, without a base. */
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { CheckpointError } from "@graft/core/errors";
-import { type FileDType, readJson, tensorBytes, toFloat32 } from "@graft/core/io";
+import { type FileDType, tensorBytes, toFloat32 } from "@graft/core/io";
 import { join } from "node:path";
 import { z } from "zod";
-import { type AdapterConfig, adapterConfigSchema, adapterVersion, openAdapterFile } from "./adapter.ts";
+import { type AdapterConfig, adapterVersion, openAdapterFile, readAdapterConfig } from "./adapter.ts";
 import { norm } from "./linear-algebra.ts";
 import { methodFor } from "./registry.ts";
 import { unreadFields } from "./unread-fields.ts";
@@ -106,8 +106,7 @@ const nameSchema = z.string().optional().catch(undefined);
 
 function readConfig(folder: string) {
   const path = join(folder, "adapter_config.json");
-  if (!existsSync(path)) throw new CheckpointError(`${folder}: is no adapter folder, it has no adapter_config.json`);
-  const written = readJson(path, adapterConfigSchema);
+  const written = readAdapterConfig(folder);
   const { method, config } = methodFor(written, path);
   const settled: Record<string, unknown> = { peft_type: written.peft_type, ...(config as object) };
   return { written, method, settled };

@@ -1,3 +1,4 @@
+import { readAdapterConfig } from "@graft/adapters";
 import { promptTemplates } from "@graft/core/data";
 import { loadBaseModel } from "@graft/core/models";
 import { loadTokenizer } from "@graft/core/text";
@@ -16,6 +17,10 @@ const options = z.object({
   dataPath: z.string().describe("JSON or JSONL of instruction, input, output; .gz too"),
   outputDir: z.string().describe("where the adapter, checkpoints and metrics.jsonl go"),
   ...adapterOptions,
+  fromAdapter: z
+    .string()
+    .optional()
+    .describe("an adapter folder to begin with, its method, config and values, in place of a fresh adapter"),
   load8bit: z.boolean().default(false).describe("the same as --quantization int8"),
   load4bit: z.boolean().default(false).describe("the same as --quantization nf4 (QLoRA)"),
   dtype: dtypeOption,
@@ -79,6 +84,7 @@ export default defineCommand({
     "graft train --base-model DIR --data-path rows.json --output-dir out --lora-r 8 --target-modules q_proj,v_proj",
     `graft finetune --base_model DIR --data_path math_10k.json --output_dir ./trained --batch_size 16 --micro_batch_size 4 --num_epochs 3 --learning_rate 3e-4 --cutoff_len 256 --val_set_size 120 --adapter_name lora --target_modules '["q_proj", "v_proj"]'`,
     "graft train --base-model DIR --data-path rows.json --output-dir out --adapter-name prefix-tuning --num-virtual-tokens 30",
+    "graft train --base-model DIR --data-path more.json --output-dir further --from-adapter out",
     "graft train --config run.yaml --resume-from-checkpoint true",
     "graft train --base-model DIR --data-path rows.json --output-dir out --load-4bit --target-modules all-linear",
   ],
@@ -93,7 +99,9 @@ export default defineCommand({
     try {
       const model = loadBaseModel(device, folder, { dtype: o.dtype, quantization });
       const tokenizer = loadTokenizer(folder);
-      const { config, unused } = adapterConfigOf(o, folder);
+      const { config, unused } = o.fromAdapter
+        ? { config: readAdapterConfig(o.fromAdapter), unused: [] }
+        : adapterConfigOf(o, folder);
       for (const flag of unused) log(`${flag} is no option of ${o.adapterName} and is not used`);
       const result = await trainRun(
         model,
@@ -102,6 +110,7 @@ export default defineCommand({
           dataPath: o.dataPath,
           outputDir: o.outputDir,
           adapterConfig: { base_model_name_or_path: o.baseModel, ...config },
+          fromAdapter: o.fromAdapter,
           promptTemplate: o.promptTemplate,
           cutoffLen: o.cutoffLen,
           trainOnInputs: o.trainOnInputs,

@@ -1,10 +1,12 @@
 /** A training run from files to files: what `graft train` and `graft demo` do. */
 import {
   type AdapterConfig,
+  type Base,
   baseOf,
   bindAdapter,
   createAdapter,
   finishAdapter,
+  loadAdapter,
   type LoadedAdapter,
   writeAdapterFiles,
 } from "@graft/adapters";
@@ -33,6 +35,8 @@ export interface TrainRunOptions extends Omit<TrainerOptions, "accumulation"> {
   readonly dataPath: string;
   readonly outputDir: string;
   readonly adapterConfig: AdapterConfig;
+  /** An adapter of that config whose values a run begins with; default: fresh ones. */
+  readonly fromAdapter?: string | undefined;
   readonly promptTemplate: string;
   readonly cutoffLen: number;
   readonly trainOnInputs: boolean;
@@ -59,6 +63,14 @@ export interface TrainResult {
   readonly tokensPerSecond: number;
 }
 
+/** What a run begins with. */
+async function firstAdapter({ fromAdapter, adapterConfig, seed }: TrainRunOptions, base: Base): Promise<LoadedAdapter> {
+  if (fromAdapter === undefined) return createAdapter(adapterConfig, base, seed);
+  // Trained on, it is another adapter: in f32, with a config that is written anew.
+  const { config, bound, values } = loadAdapter(fromAdapter, base);
+  return { config, bound, values };
+}
+
 /** Trains and saves. The best validated weights are what ends in outputDir if there is a validation set, else the last. */
 export async function trainRun(
   model: BaseModel,
@@ -66,7 +78,7 @@ export async function trainRun(
   options: TrainRunOptions,
   tools: { readonly progress: Progress; readonly signal: AbortSignal },
 ): Promise<TrainResult> {
-  const { outputDir, seed } = options;
+  const { outputDir } = options;
   const { progress, signal } = tools;
   const base = baseOf(model);
   const { virtualTokens = 0 } = bindAdapter(options.adapterConfig, base, "adapter config");
@@ -76,7 +88,7 @@ export async function trainRun(
     options.resumeFromCheckpoint === undefined
       ? undefined
       : loadCheckpoint(findCheckpoint(options.resumeFromCheckpoint, outputDir), base, options.adapterConfig);
-  const adapter = checkpoint?.adapter ?? (await createAdapter(options.adapterConfig, base, seed));
+  const adapter = checkpoint?.adapter ?? (await firstAdapter(options, base));
   const weights = new AdapterWeights(model.device, adapter.bound, adapter.values, "adapter");
   // Of a run that was killed while it wrote.
   removePartials(outputDir);
