@@ -110,6 +110,22 @@ test("parallel asks every adapter, batchSplit each its part of the batch", async
   await generator.destroy();
 });
 
+test("calls that run at once, and stacks that grow between them, do not disturb one another", async () => {
+  const all = await Promise.all(Array.from({ length: 6 }, (_, i) => adapterOf(lora, 200 + i)));
+  const generator = new Generator(model, { maxSequences: 8 });
+  const request = { promptIds: [1, 7, 30], maxNewTokens: 6, eosTokenIds: [] };
+  const groups = [all.slice(0, 2), all.slice(1, 5), all.slice(3), [all[0]!, all[5]!]];
+  const got = await Promise.all(groups.map((own) => generator.generate(parallel([request], own), undefined)));
+  for (const [i, own] of groups.entries())
+    for (const [n, adapter] of own.entries())
+      expect(got[i]![n]).toEqual((await generator.generate([request], adapter))[0]!);
+  for (const adapter of all) {
+    await generator.forget(adapter);
+    adapter.destroy();
+  }
+  await generator.destroy();
+});
+
 test("adapters come and go: a stack grows, a place is taken again, new values count once the old are forgotten", async () => {
   const live = device.liveBuffers;
   const generator = new Generator(model, { maxSequences: 8 });

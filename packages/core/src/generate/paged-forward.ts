@@ -53,6 +53,7 @@ export class PagedForward {
   /** By adapters, then by shape; least recently used first. */
   #programs = new Map<string, { readonly uses: readonly object[]; readonly byShape: Map<string, Promise<Program>> }>();
   #mixer: AdapterMixer;
+  #turn: Promise<unknown> = Promise.resolve();
 
   constructor(model: BaseModel, options: CacheOptions) {
     this.#model = model;
@@ -82,7 +83,7 @@ export class PagedForward {
    * Returns the logits of the wanted rows, [wanted, vocabSize].
    */
   async run(rows: readonly Row[], pages: readonly (readonly number[])[], adapters: Adapters): Promise<Float32Array> {
-    const [logits] = await this.#execute("logits", rows, pages, adapters);
+    const [logits] = await this.#inTurn(() => this.#pass("logits", rows, pages, adapters));
     return (logits as Float32Array).subarray(0, wantedOf(rows).length * this.#model.config.vocabSize);
   }
 
@@ -97,7 +98,9 @@ export class PagedForward {
     withLogits: boolean,
   ): Promise<NextTokens> {
     const wanted = wantedOf(rows);
-    const [ids, logprobs, logits] = await this.#execute(withLogits ? "both" : "tokens", rows, pages, adapters);
+    const [ids, logprobs, logits] = await this.#inTurn(() =>
+      this.#pass(withLogits ? "both" : "tokens", rows, pages, adapters),
+    );
     const errors = new Map<number, DataError>();
     for (const [i, row] of wanted.entries()) {
       if (ids![i]! >= 0) continue;
@@ -114,7 +117,14 @@ export class PagedForward {
     };
   }
 
-  async #execute(
+  /** One after the other: what one call frees, another must not be about to use. */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(work);
+    this.#turn = result.catch(() => undefined);
+    return result;
+  }
+
+  async #pass(
     outputs: Outputs,
     rows: readonly Row[],
     pages: readonly (readonly number[])[],
@@ -171,15 +181,19 @@ export class PagedForward {
   }
 
   /** Frees what is kept of an adapter that is about to be freed, or whose values have changed. */
-  async forget(adapter: AdapterWeights): Promise<void> {
-    await this.#drop(adapter);
-    await this.#mixer.forget(adapter);
+  forget(adapter: AdapterWeights): Promise<void> {
+    return this.#inTurn(async () => {
+      await this.#drop(adapter);
+      await this.#mixer.forget(adapter);
+    });
   }
 
-  async destroy(): Promise<void> {
-    for (const key of this.#programs.keys()) await this.#evict(key);
-    this.#mixer.destroy();
-    for (const buffer of this.#cache.values()) buffer.destroy();
+  destroy(): Promise<void> {
+    return this.#inTurn(async () => {
+      for (const key of this.#programs.keys()) await this.#evict(key);
+      this.#mixer.destroy();
+      for (const buffer of this.#cache.values()) buffer.destroy();
+    });
   }
 
   /** What a program of these adapters needs: one of them, or none, is attached as it is; several are mixed. */
