@@ -223,6 +223,23 @@ test("compose makes one adapter of several, which trains on from there: a fusion
     at("none"),
     "no such adapter folder",
   );
+  await json("compose", "--model", micro, "--method", "stack", ...parts, "--output-dir", at("frozen"));
+  expectFailure(
+    await graft(
+      "train",
+      "--base-model",
+      micro,
+      "--data-path",
+      rows,
+      "--output-dir",
+      at("z"),
+      "--from-adapter",
+      at("frozen"),
+    ),
+    1,
+    at("frozen"),
+    "nothing in it is trainable",
+  );
   const unknown = ["adapters", "compose", "--model", micro, "--method", "stack", ...parts, "--output-dir", at("y")];
   expectFailure(await graft(...unknown, "--trainable", "on"), 1, 'trainable names "on"', "one");
   expectFailure(await graft(...unknown.with(5, "stak")), 2, "stak", "stack");

@@ -19,7 +19,7 @@ import {
   splitValidation,
   tokenizeRows,
 } from "@graft/core/data";
-import { DataError } from "@graft/core/errors";
+import { ConfigError, DataError } from "@graft/core/errors";
 import { appendText, makeFolder, removePartials, trimJsonLines, writeFilesAtomic } from "@graft/core/io";
 import type { BaseModel } from "@graft/core/models";
 import { AdapterWeights } from "@graft/core/nn";
@@ -89,6 +89,10 @@ export async function trainRun(
       ? undefined
       : loadCheckpoint(findCheckpoint(options.resumeFromCheckpoint, outputDir), base, options.adapterConfig);
   const adapter = checkpoint?.adapter ?? (await firstAdapter(options, base));
+  if (!adapter.bound.parameters.some((p) => p.trainable))
+    throw new ConfigError(
+      `${options.fromAdapter ?? "adapter config"}: nothing in it is trainable; name the parts that training may change`,
+    );
   const weights = new AdapterWeights(model.device, adapter.bound, adapter.values, "adapter");
   // Of a run that was killed while it wrote.
   removePartials(outputDir);
