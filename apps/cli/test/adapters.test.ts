@@ -227,6 +227,8 @@ test("compose makes one adapter of several, which trains on from there: a fusion
   expectFailure(
     await graft(
       "train",
+      "--val-set-size",
+      "0",
       "--base-model",
       micro,
       "--data-path",
