@@ -1,5 +1,5 @@
 /** Options of the commands that run a model. */
-import { type Quantization, quantizationMethods } from "@graft/core/models";
+import type { Quantization } from "@graft/core/models";
 import { z } from "zod";
 import { oneOf, UsageError } from "./command.ts";
 
@@ -7,11 +7,18 @@ export const dtypeOption = oneOf(["auto", "f32", "f16", "bf16"])
   .default("auto")
   .describe("storage of the base's matrices: f32, f16, bf16, or auto, as the checkpoint has them");
 
+/** Spelled out, so that commands whose process must not load the driver can have the option. */
+const methods: Record<Quantization["method"], string> = {
+  int8: "8 bits, a scale for each output",
+  nf4: "4 bits, a scale for each 64 weights",
+};
+const methodNames = Object.keys(methods) as Quantization["method"][];
+
 export const quantizationOptions = {
-  quantization: oneOf(["none", ...quantizationMethods])
+  quantization: oneOf(["none", ...methodNames])
     .optional()
     .describe(
-      `storage of the linear layers' weights: ${quantizationMethods.join(", ")}, or none; default: as the folder has them`,
+      `storage of the linear layers' weights: ${methodNames.map((name) => `${name} (${methods[name]})`).join(", ")}, or none; default: as the folder has them`,
     ),
   quantizationSkipModules: z
     .array(z.string())

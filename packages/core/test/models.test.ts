@@ -138,7 +138,7 @@ test.each([
   ["bloom", { hidden_size: undefined }, "needs hidden_size (or n_embed)"],
   ["gptj", { rotary_dim: 10 }, "rotary_dim is 10; it must be even and at most the head size 8"],
   ["gpt2", { n_head: 3 }, "n_embd 32 is no multiple of n_head 3"],
-  ["gpt2", { activation_function: "quick_gelu" }, "activation_function"],
+  ["gpt2", { activation_function: "geglu" }, "activation_function"],
   ["gpt_neo", { num_layers: 3 }, "attention_types describe 2 layers, num_layers says 3"],
   ["gpt_neox", { rotary_pct: 0.05 }, "0 of 16 columns of a head rotate"],
   ["opt", { layer_norm_elementwise_affine: false }, "only layer norms with weights are supported"],
