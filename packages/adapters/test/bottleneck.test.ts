@@ -2,19 +2,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { ConfigError, UnknownName } from "@graft/core/errors";
 import { Generator } from "@graft/core/generate";
-import { grad, interpret } from "@graft/core/graph";
 import { openSafetensors, type TensorData, writeSafetensors } from "@graft/core/io";
-import {
-  type BaseModel,
-  loadBaseModel,
-  models,
-  readWeight,
-  sitesOf,
-  traceModelOf,
-  traceSequences,
-} from "@graft/core/models";
-import { adapterParameterName, AdapterWeights } from "@graft/core/nn";
-import { adamwDefaults, batchInputs, type MicroBatch, TrainStep } from "@graft/core/train";
+import { type BaseModel, loadBaseModel, models, sitesOf, traceModelOf, traceSequences } from "@graft/core/models";
+import { AdapterWeights } from "@graft/core/nn";
+import { adamwDefaults, type MicroBatch, TrainStep } from "@graft/core/train";
 import { type Device, openDevice } from "@graft/kernels";
 import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -32,6 +23,7 @@ import {
   mergeAdapter,
   saveAdapter,
 } from "../src/index.ts";
+import { oracle } from "./oracle.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "bottleneck-"));
 let device: Device;
@@ -137,22 +129,6 @@ function disturb({ values }: LoadedAdapter): void {
     for (let i = 0; i < own.length; i++) own[i] = own[i]! + 0.1 * Math.sin(i + 7 * n + 1);
 }
 
-/** Loss and gradients by key in float64. */
-async function oracle({
-  bound,
-  values,
-}: LoadedAdapter): Promise<{ loss: number; gradients: Map<string, Float64Array> }> {
-  const { graph, loss } = traceSequences(traceModelOf(model), batch, { adapter: bound, training: true });
-  const trainable = bound.parameters.filter((p) => p.trainable);
-  const tensors = trainable.map(({ key, shape }) => graph.param(adapterParameterName("0", key), shape));
-  const params: Record<string, Float64Array> = {};
-  for (const name of base.parameters) params[`base/${name}`] = Float64Array.from(await readWeight(model, name));
-  for (const [key, own] of values) params[adapterParameterName("0", key)] = Float64Array.from(own);
-  const inputs = { ...batchInputs(batch), lossScale: [1 / supervised], seed: [0, 0] };
-  const [first, ...rest] = interpret(graph, [loss, ...grad(loss, tensors)], { params, inputs });
-  return { loss: first![0]!, gradients: new Map(trainable.map(({ key }, i) => [key, rest[i]!])) };
-}
-
 describe.each(Object.entries(variants))("%s", (name, { config, method, isIdentity = true }) => {
   test("the config finds its method, and a fresh one starts as that says", async () => {
     const adapter = await createAdapter(config, base, 3);
@@ -171,7 +147,7 @@ describe.each(Object.entries(variants))("%s", (name, { config, method, isIdentit
     const plain = await logits();
     const adapter = await createAdapter(config, base, 3);
     disturb(adapter);
-    const want = await oracle(adapter);
+    const want = await oracle(model, adapter, batch);
     const live = device.liveBuffers;
     const weights = new AdapterWeights(device, adapter.bound, adapter.values, name);
     const step = new TrainStep(model, weights, { optimizer: adamwDefaults, maxGradNorm: 0 });

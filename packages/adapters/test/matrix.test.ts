@@ -8,6 +8,7 @@ import { type Device, openDevice } from "@graft/kernels";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { expectClose } from "../../kernels/test/close.ts";
 import { writeTinyModel } from "../../core/test/tiny-model.ts";
 import {
   type AdapterConfig,
@@ -20,6 +21,7 @@ import {
   methods,
   saveAdapter,
 } from "../src/index.ts";
+import { oracle } from "./oracle.ts";
 
 let device: Device;
 const root = mkdtempSync(join(tmpdir(), "matrix-"));
@@ -101,6 +103,7 @@ for (const definition of Object.values(models)) {
         await generator.forget(weights);
 
         const batch = batchOf(bound.virtualTokens ?? 0);
+        await expectOracle(model, adapter, batch);
         const first = await trained(model, weights, batch);
         expect(first.losses.at(-1)!).toBeLessThan(first.losses[0]! - 0.3);
         const values = await weights.read();
@@ -151,6 +154,26 @@ for (const definition of Object.values(models)) {
       });
     }
   });
+}
+
+/** Loss and every gradient of an adapter away from its start are the float64 interpreter's. */
+async function expectOracle(model: BaseModel, fresh: LoadedAdapter, batch: ReturnType<typeof batchOf>): Promise<void> {
+  const values = new Map(
+    [...fresh.values].map(([key, own], n) => [key, own.map((x, i) => x + 0.05 * Math.sin(i + 7 * n))]),
+  );
+  const adapter = { ...fresh, values };
+  const want = await oracle(model, adapter, batch);
+  const weights = new AdapterWeights(model.device, adapter.bound, values, "oracle");
+  const step = new TrainStep(model, weights, { optimizer: adamwDefaults, maxGradNorm: 0 });
+  try {
+    const loss = await step.micro(batch, { lossScale: 1 / batch.supervised, isFirst: true, seed: 0, step: 0 });
+    expect(Math.abs(loss - want.loss)).toBeLessThan(2e-4);
+    for (const [key, got] of await step.gradients())
+      expectClose(got, want.gradients.get(key)!, { atol: 5e-5, rtol: 5e-3 }, key);
+  } finally {
+    step.destroy();
+    weights.destroy();
+  }
 }
 
 /** Steps on one batch, and the loss before each. */

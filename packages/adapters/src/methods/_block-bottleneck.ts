@@ -94,7 +94,7 @@ export function defineBlockBottleneck(kind: BlockBottleneck): Method<BlockConfig
   return defineMethod<BlockConfig>({
     name: kind.name,
     peftType: kind.peftType,
-    tiny: { bottleneck_size: 4 },
+    tiny: { bottleneck_size: 4, non_linearity: "tanh" },
     sizeFields: ["bottleneck_size", "reduction_factor"],
     config: withDefaults(kind.defaults) as unknown as z.ZodType<BlockConfig>,
     bind: (config, base, where) => bind(kind, config, base, where),

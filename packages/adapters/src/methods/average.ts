@@ -18,8 +18,8 @@ export const average = defineMethod({
   peftType: "AVERAGE",
   tiny: {
     adapters: [
-      { name: "a", config: { peft_type: "HOULSBY", bottleneck_size: 4 }, trainable: true },
-      { name: "b", config: { peft_type: "PFEIFFER", bottleneck_size: 4 } },
+      { name: "a", config: { peft_type: "HOULSBY", bottleneck_size: 4, non_linearity: "tanh" }, trainable: true },
+      { name: "b", config: { peft_type: "PFEIFFER", bottleneck_size: 4, non_linearity: "tanh" } },
     ],
   },
   config,

@@ -22,8 +22,12 @@ export const fusion = defineMethod({
   peftType: "FUSION",
   tiny: {
     adapters: [
-      { name: "a", config: { peft_type: "PFEIFFER", bottleneck_size: 4, init_weights: "bert" }, trainable: true },
-      { name: "b", config: { peft_type: "PFEIFFER", bottleneck_size: 4, init_weights: "bert" } },
+      {
+        name: "a",
+        config: { peft_type: "PFEIFFER", bottleneck_size: 4, non_linearity: "tanh", init_weights: "bert" },
+        trainable: true,
+      },
+      { name: "b", config: { peft_type: "PFEIFFER", bottleneck_size: 4, non_linearity: "tanh", init_weights: "bert" } },
     ],
   },
   config,

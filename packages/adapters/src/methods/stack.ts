@@ -15,7 +15,11 @@ export const stack = defineMethod({
   tiny: {
     adapters: [
       { name: "prefix", config: { peft_type: "PREFIX_TUNING", num_virtual_tokens: 2 }, trainable: true },
-      { name: "parallel", config: { peft_type: "HE_PARALLEL", bottleneck_size: 4 }, trainable: true },
+      {
+        name: "parallel",
+        config: { peft_type: "HE_PARALLEL", bottleneck_size: 4, non_linearity: "tanh" },
+        trainable: true,
+      },
     ],
   },
   config,
