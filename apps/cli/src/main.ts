@@ -64,7 +64,7 @@ export const commands: Readonly<
   },
   tokenize: { summary: "token ids of texts", load: () => load(import("./commands/tokenize.ts")) },
   bench: {
-    summary: "measure the device's ceilings, the kernels against them, and a training step",
+    summary: "measure the device's ceilings, the kernels against them, and a training step, a mixed batch",
     load: () => load(import("./commands/bench.ts")),
   },
   doctor: {

@@ -19,13 +19,13 @@ const compositions = [...methodsByName.values()].filter(
 
 export default defineCommand({
   name: "adapters compose",
-  summary: "make one adapter of several, each as it is: stacked, averaged or fused",
+  summary: "make one adapter of several: stacked, averaged or fused",
   description:
-    "The parts keep their methods and values; the result is an adapter of its own, to be served or trained (`graft train --from-adapter`). A fusion must be trained. Needs no GPU.",
+    "The parts keep their methods and values; the result is an adapter of its own, to be served or trained (`graft train --base-model DIR --from-adapter ./fused ...`). A fusion must be trained. Needs no GPU.",
   examples: [
     "graft adapters compose --model DIR --method stack --adapter prefix=./prefix --adapter parallel=./parallel --output-dir ./mam",
     "graft adapters compose --model DIR --method average --adapter a=./a --adapter b=./b --weights 0.7,0.3 --output-dir ./both",
-    "graft adapters compose --model DIR --method fusion --adapter math=./math --adapter common=./common --output-dir ./fused && graft train --base-model DIR --from-adapter ./fused --data-path rows.json --output-dir ./trained",
+    "graft adapters compose --model DIR --method fusion --adapter math=./math --adapter common=./common --output-dir ./fused",
   ],
   options: z.object({
     model: z.string().describe("folder of the base model, or a hub name"),
