@@ -1,20 +1,14 @@
 /** Folding an adapter into its base: on the device, to be undone, or as a model folder of its own. */
 import { ConfigError } from "@graft/core/errors";
 import {
-  companionFiles,
+  checkNewFolder,
   fromFloat32,
   isFloatDType,
-  readJson,
-  streamSafetensors,
   type TensorShape,
   toFloat32,
-  writeFileAtomic,
-  writeFolderAtomic,
+  writeModelFolder,
 } from "@graft/core/io";
 import { type BaseModel, openModelCheckpoint, readModelConfig, readWeight, writeWeight } from "@graft/core/models";
-import { copyFileSync, existsSync, readdirSync } from "node:fs";
-import { join } from "node:path";
-import { z } from "zod";
 import { loadAdapter, type LoadedAdapter } from "./adapter.ts";
 import { baseOf, makeBase, storedNames } from "./base.ts";
 import type { BoundMethod } from "./method.ts";
@@ -78,8 +72,7 @@ export async function mergeIntoFolder({
   signal,
   onTensor,
 }: MergeFoldersOptions): Promise<void> {
-  if (existsSync(outputDir) && readdirSync(outputDir).length > 0)
-    throw new ConfigError(`${outputDir}: is not empty; give a new folder for the merged model`);
+  checkNewFolder(outputDir, "the merged model");
   const { definition, config, quantization } = readModelConfig(model);
   if (quantization)
     throw new ConfigError(
@@ -113,16 +106,8 @@ export async function mergeIntoFolder({
       if (bad >= 0) throw new ConfigError(`${where(name)}: merged, value ${bad} is no finite number in ${dtype}`);
       return bytes;
     };
-    await writeFolderAtomic(outputDir, async (folder) => {
-      await streamSafetensors(join(folder, "model.safetensors"), shapes, { format: "pt" }, bytesOf);
-      for (const name of companionFiles(model)) copyFileSync(join(model, name), join(folder, name));
-      if (parted.length > 0) {
-        const json = readJson(join(model, "config.json"), z.looseObject({}));
-        writeFileAtomic(join(folder, "config.json"), [
-          JSON.stringify({ ...json, tie_word_embeddings: false }, null, 2),
-        ]);
-      }
-    });
+    const untied = parted.length > 0 ? { tie_word_embeddings: false } : {};
+    await writeModelFolder(outputDir, model, shapes, bytesOf, untied);
   } finally {
     checkpoint.close();
   }

@@ -1,4 +1,3 @@
-export { companionFiles } from "./_model-files.ts";
 export {
   type AtomicFile,
   type AtomicOptions,
@@ -13,6 +12,7 @@ export * from "./checkpoint.ts";
 export * from "./dtype.ts";
 export * from "./hub.ts";
 export * from "./json.ts";
+export * from "./new-folder.ts";
 export * from "./output.ts";
 export * from "./safetensors.ts";
 export * from "./tensor-file.ts";

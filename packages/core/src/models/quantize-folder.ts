@@ -1,18 +1,7 @@
 /** Writing a quantised model folder. */
 import type { QuantizedType } from "@graft/kernels";
-import { copyFileSync, existsSync, readdirSync } from "node:fs";
-import { join } from "node:path";
-import { z } from "zod";
 import { CheckpointError, ConfigError } from "../errors/index.ts";
-import {
-  checkWeightDType,
-  companionFiles,
-  readJson,
-  streamSafetensors,
-  type TensorShape,
-  writeFileAtomic,
-  writeFolderAtomic,
-} from "../io/index.ts";
+import { checkNewFolder, checkWeightDType, type TensorShape, writeModelFolder } from "../io/index.ts";
 import { openModelCheckpoint, readModelConfig } from "./base-model.ts";
 import { type Quantization, quantizationConfig, quantizedTypes } from "./quantization.ts";
 import { quantizedTensors, quantizeTensor, scaleTensor } from "./quantized-tensors.ts";
@@ -37,8 +26,7 @@ export async function quantizeFolder({
   signal,
   onTensor,
 }: QuantizeFolderOptions): Promise<void> {
-  if (existsSync(outputDir) && readdirSync(outputDir).length > 0)
-    throw new ConfigError(`${outputDir}: is not empty; give a new folder for the quantised model`);
+  checkNewFolder(outputDir, "the quantised model");
   const { definition, config, quantization: present } = readModelConfig(model);
   if (present) throw new ConfigError(`${model}: is ${present.method} already; quantise the model it was made from`);
   const types = quantizedTypes({ definition, config }, quantization, model);
@@ -73,14 +61,8 @@ export async function quantizeFolder({
       for (const piece of own.codes()) bytes.set(piece.bytes.subarray(0, bytes.length - piece.at), piece.at);
       return bytes;
     };
-    await writeFolderAtomic(outputDir, async (folder) => {
-      await streamSafetensors(join(folder, "model.safetensors"), shapes, { format: "pt" }, bytesOf);
-      for (const name of companionFiles(model)) copyFileSync(join(model, name), join(folder, name));
-      const json = readJson(join(model, "config.json"), z.looseObject({}));
-      writeFileAtomic(join(folder, "config.json"), [
-        JSON.stringify({ ...json, quantization_config: quantizationConfig(quantization) }, null, 2),
-      ]);
-    });
+    const changes = { quantization_config: quantizationConfig(quantization) };
+    await writeModelFolder(outputDir, model, shapes, bytesOf, changes);
   } finally {
     checkpoint.close();
   }

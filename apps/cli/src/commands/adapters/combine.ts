@@ -7,10 +7,10 @@ import {
   saveAdapter,
   summariseAdapter,
 } from "@graft/adapters";
+import { checkNewFolder } from "@graft/core/io";
 import { z } from "zod";
 import { defineCommand, oneOf, UsageError } from "../../command.ts";
 import { namedFolders } from "../../named-folders.ts";
-import { checkNewFolder } from "../../new-folder.ts";
 import { counter } from "../../progress.ts";
 import { resolveModelFolder } from "../../resolve-model.ts";
 
@@ -53,7 +53,7 @@ export default defineCommand({
     const folders = namedFolders(o.adapter);
     if (folders.length !== o.weights.length)
       throw new UsageError(`--weights has ${o.weights.length} numbers for ${folders.length} adapters`);
-    checkNewFolder(o.outputDir);
+    checkNewFolder(o.outputDir, "the adapter");
     const model = o.model ?? commonBase(folders);
     const open = async (weights: boolean) => openBaseFolder(await resolveModelFolder(model, { weights }));
     let base = await open(false);

@@ -6,10 +6,10 @@ import {
   saveAdapter,
   summariseAdapter,
 } from "@graft/adapters";
+import { checkNewFolder } from "@graft/core/io";
 import { z } from "zod";
 import { defineCommand, oneOf } from "../../command.ts";
 import { namedFolders } from "../../named-folders.ts";
-import { checkNewFolder } from "../../new-folder.ts";
 import { resolveModelFolder } from "../../resolve-model.ts";
 
 /** Methods that are made of other adapters. */
@@ -39,7 +39,7 @@ export default defineCommand({
   }),
   async run(o, { print }) {
     const folders = namedFolders(o.adapter);
-    checkNewFolder(o.outputDir);
+    checkNewFolder(o.outputDir, "the adapter");
     const base = openBaseFolder(await resolveModelFolder(o.model));
     try {
       const parts = Object.fromEntries(folders.map(({ name, folder }) => [name, loadAdapter(folder, base)]));

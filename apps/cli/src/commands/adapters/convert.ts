@@ -1,8 +1,8 @@
 import { convertToLora, loadAdapter, openBaseFolder, saveAdapter } from "@graft/adapters";
+import { checkNewFolder } from "@graft/core/io";
 import { z } from "zod";
 import { defineCommand, UsageError } from "../../command.ts";
 import { modelOptions } from "../../model-options.ts";
-import { checkNewFolder } from "../../new-folder.ts";
 import { counter } from "../../progress.ts";
 import { resolveModelFolder } from "../../resolve-model.ts";
 import { table } from "../../table.ts";
@@ -31,7 +31,7 @@ export default defineCommand({
   }),
   async run({ model, adapter, outputDir, rank, energy, json }, { print, log, signal }) {
     if (rank === undefined && energy === undefined) throw new UsageError("give --rank or --energy");
-    checkNewFolder(outputDir);
+    checkNewFolder(outputDir, "the adapter");
     const base = openBaseFolder(await resolveModelFolder(model));
     try {
       const onSite = counter("converting: weight", log);
