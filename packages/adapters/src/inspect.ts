@@ -1,7 +1,8 @@
 /** What adapter folders say of themselves, without a base. */
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { CheckpointError } from "@graft/core/errors";
-import { type FileDType, tensorBytes, toFloat32 } from "@graft/core/io";
+import { sizeOf } from "@graft/core/graph";
+import { type FileDType, tensorBytes, type TensorFile, toFloat32 } from "@graft/core/io";
 import { join } from "node:path";
 import { z } from "zod";
 import { type AdapterConfig, adapterVersion, openAdapterFile, readAdapterConfig } from "./adapter.ts";
@@ -54,35 +55,40 @@ export function findAdapterFolders(root: string): string[] {
 
 /** Reads the config and the header of the weights. Throws ConfigError, UnknownName or CheckpointError. */
 export function summariseAdapter(folder: string): AdapterSummary {
-  const { written, method, settled } = readConfig(folder);
+  const config = readConfig(folder);
   const file = openAdapterFile(folder);
   try {
-    const counts = [...file.tensors.values()].map(({ shape }) => shape.reduce((a, b) => a * b, 1));
-    return {
-      path: folder,
-      peftType: written.peft_type,
-      method: method.name,
-      size: Object.fromEntries(
-        (method.sizeFields ?? []).flatMap((field) => (settled[field] == null ? [] : [[field, settled[field]]])),
-      ),
-      targets: targetsSchema.parse(settled.target_modules),
-      base: nameSchema.parse(written.base_model_name_or_path),
-      parameters: counts.reduce((a, b) => a + b, 0),
-      bytes: [...file.tensors.values()].reduce((sum, { dtype, shape }) => sum + (tensorBytes(shape, dtype) ?? 0), 0),
-      version: adapterVersion(folder),
-    };
+    return summaryOf(folder, config, file);
   } finally {
     file.close();
   }
 }
 
+function summaryOf(folder: string, { written, method, settled }: ReadConfig, file: TensorFile): AdapterSummary {
+  const counts = [...file.tensors.values()].map(({ shape }) => sizeOf(shape));
+  return {
+    path: folder,
+    peftType: written.peft_type,
+    method: method.name,
+    size: Object.fromEntries(
+      (method.sizeFields ?? []).flatMap((field) => (settled[field] == null ? [] : [[field, settled[field]]])),
+    ),
+    targets: targetsSchema.parse(settled.target_modules),
+    base: nameSchema.parse(written.base_model_name_or_path),
+    parameters: counts.reduce((a, b) => a + b, 0),
+    bytes: [...file.tensors.values()].reduce((sum, { dtype, shape }) => sum + (tensorBytes(shape, dtype) ?? 0), 0),
+    version: adapterVersion(folder),
+  };
+}
+
 /** Reads everything. Throws as summariseAdapter. */
 export function describeAdapter(folder: string): AdapterDetails {
-  const { written, method, settled } = readConfig(folder);
+  const config = readConfig(folder);
+  const { written, method, settled } = config;
   const file = openAdapterFile(folder);
   try {
     return {
-      ...summariseAdapter(folder),
+      ...summaryOf(folder, config, file),
       written,
       settled,
       unread: unreadFields(written, method.config),
@@ -103,6 +109,8 @@ const targetsSchema = z
   .optional()
   .catch(undefined);
 const nameSchema = z.string().optional().catch(undefined);
+
+type ReadConfig = ReturnType<typeof readConfig>;
 
 function readConfig(folder: string) {
   const path = join(folder, "adapter_config.json");

@@ -1,4 +1,5 @@
 /** Fresh values of parameters. */
+import { sizeOf } from "@graft/core/graph";
 import type { Random } from "@graft/core/random";
 
 /** A parameter's shape and how it begins. */
@@ -6,8 +7,6 @@ export interface Start {
   readonly shape: readonly number[];
   readonly init: (random: Random) => Float32Array;
 }
-
-const sizeOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
 export function constant(value: number, shape: readonly number[]): Start {
   return { shape, init: () => new Float32Array(sizeOf(shape)).fill(value) };
@@ -37,6 +36,14 @@ export function uniform(bound: number, shape: readonly number[]): Start {
   return {
     shape,
     init: (random) => Float32Array.from({ length: sizeOf(shape) }, () => bound * (2 * random.uniform() - 1)),
+  };
+}
+
+/** The identity, with `rest` beside the diagonal. */
+export function diagonal(size: number, rest = 0): Start {
+  return {
+    shape: [size, size],
+    init: () => Float32Array.from({ length: size * size }, (_, at) => (at % (size + 1) === 0 ? 1 : rest)),
   };
 }
 

@@ -1,4 +1,5 @@
 /** A model of random weights, for timing. */
+import { sizeOf } from "@graft/core/graph";
 import { type BaseModel, type DeviceTensor, modelFor } from "@graft/core/models";
 import { Random } from "@graft/core/random";
 import type { Device } from "@graft/kernels";
@@ -20,7 +21,7 @@ export function randomLlama(device: Device): BaseModel {
   const random = new Random(1);
   const weights = new Map<string, DeviceTensor>();
   for (const { name, shape } of definition.parameters(config)) {
-    const count = shape.reduce((a, b) => a * b, 1);
+    const count = sizeOf(shape);
     const buffer = device.createBuffer(count * 4, name);
     device.write(
       buffer,

@@ -1,7 +1,7 @@
 import { bindAdapter, makeBase } from "@graft/adapters";
 import { ConfigError, ShapeError } from "@graft/core/errors";
 import { generationMemory } from "@graft/core/generate";
-import { bytesOf } from "@graft/core/graph";
+import { bytesOf, sizeOf } from "@graft/core/graph";
 import { readJson } from "@graft/core/io";
 import { deviceDType, quantizedTypes, readConfigFile, type TraceModel } from "@graft/core/models";
 import type { Adapter } from "@graft/core/nn";
@@ -93,11 +93,8 @@ export default defineCommand({
         : [];
     });
     const problems = [...new Set([...large, ...Object.values(jobs).flatMap((job) => job.problems)])];
-    const parameters = [...shapes.values()].reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0);
-    const trainable = adapter.parameters.reduce(
-      (sum, p) => sum + (p.trainable ? p.shape.reduce((a, b) => a * b, 1) : 0),
-      0,
-    );
+    const parameters = [...shapes.values()].reduce((sum, shape) => sum + sizeOf(shape), 0);
+    const trainable = adapter.parameters.reduce((sum, p) => sum + (p.trainable ? sizeOf(p.shape) : 0), 0);
     const where = `${info.vendor} ${info.device || info.description}`.trim();
     if (o.json) {
       print(

@@ -1,5 +1,5 @@
 /** Networks that make a table of virtual tokens: perceptrons and bidirectional LSTMs, with the parameter names of PEFT's modules. */
-import { sizeOf, type Tensor } from "@graft/core/graph";
+import type { Tensor } from "@graft/core/graph";
 import {
   activation,
   type ActivationName,
@@ -13,7 +13,8 @@ import {
   slice,
 } from "@graft/core/ops";
 import { hashText } from "@graft/core/random";
-import { type EncoderParameter, normal, type PromptEncoder, uniform, zeros } from "./_prompt-learning.ts";
+import { constant, normal, type Start, uniform } from "../starts.ts";
+import type { EncoderParameter, PromptEncoder } from "./_prompt-learning.ts";
 
 type Find = (key: string) => Tensor;
 
@@ -25,7 +26,7 @@ interface Layer {
 
 /** The rows of an embedding [n, dim] through `layers`. */
 export function encoderOf(n: number, dim: number, layers: readonly Layer[]): PromptEncoder {
-  const embedding = { key: "prompt_encoder.embedding.weight", shape: [n, dim], start: normal(n * dim) };
+  const embedding = { key: "prompt_encoder.embedding.weight", ...normal(1, [n, dim]) };
   return {
     parameters: [embedding, ...layers.flatMap((layer) => layer.parameters)],
     table: (parameter, seed) => layers.reduce((x, layer) => layer.apply(x, parameter, seed), parameter(embedding.key)),
@@ -46,11 +47,12 @@ export function perceptron(
     const inDim = widths[i]!;
     const key = `prompt_encoder.${name}.${2 * i}`;
     const isLast = i + 2 === widths.length;
-    const start = (count: number) => (isLast && startsAtZero ? zeros(count) : uniform(count, inDim));
+    const start = (shape: readonly number[]): Start =>
+      isLast && startsAtZero ? constant(0, shape) : uniform(1 / Math.sqrt(inDim), shape);
     return {
       isLast,
-      weight: { key: `${key}.weight`, shape: [outDim, inDim], start: start(outDim * inDim) },
-      bias: { key: `${key}.bias`, shape: [outDim], start: start(outDim) },
+      weight: { key: `${key}.weight`, ...start([outDim, inDim]) },
+      bias: { key: `${key}.bias`, ...start([outDim]) },
     };
   });
   return {
@@ -89,8 +91,7 @@ export function bidirectionalLstm(
       };
       return Object.entries(shapes).map(([part, shape]) => ({
         key: keyOf(part, layer, direction),
-        shape,
-        start: uniform(sizeOf(shape), hidden),
+        ...uniform(1 / Math.sqrt(hidden), shape),
       }));
     }),
   );

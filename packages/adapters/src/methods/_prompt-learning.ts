@@ -8,6 +8,7 @@ import type { Hooks } from "@graft/core/nn";
 import type { Random } from "@graft/core/random";
 import { z } from "zod";
 import type { Base, BoundMethod, ShapeInFile } from "../method.ts";
+import type { Start } from "../starts.ts";
 
 /** The name of the table in files. */
 const TABLE = "prompt_embeddings";
@@ -80,31 +81,9 @@ export function checkPromptLearning(config: PromptLearningConfig, fields: BaseFi
     throw new ConfigError(`${where}: modules_to_save is not supported together with virtual tokens`);
 }
 
-/** Fresh values of one tensor. */
-export type Start = (random: Random) => Float32Array;
-
-/** Standard normal, as torch's embeddings begin. */
-export const normal =
-  (count: number): Start =>
-  (random) =>
-    Float32Array.from({ length: count }, () => random.normal());
-
-/** Uniform within 1 / sqrt(fanIn), as torch's linear and recurrent layers begin. */
-export const uniform =
-  (count: number, fanIn: number): Start =>
-  (random) =>
-    Float32Array.from({ length: count }, () => (2 * random.uniform() - 1) / Math.sqrt(fanIn));
-
-export const zeros =
-  (count: number): Start =>
-  () =>
-    new Float32Array(count);
-
 /** A parameter of an encoder, with how it begins. */
-export interface EncoderParameter {
+export interface EncoderParameter extends Start {
   readonly key: string;
-  readonly shape: readonly number[];
-  readonly start: Start;
 }
 
 /** A small network whose output is the table. */
@@ -146,7 +125,7 @@ export function bindPrompt(prompt: PromptMethod, shapeInFile: ShapeInFile | unde
   return {
     ...common,
     parameters: encoder.parameters.map(({ key, shape: own }) => ({ key, shape: own, trainable: true })),
-    initialise: async (random) => new Map(encoder.parameters.map(({ key, start }) => [key, start(random)])),
+    initialise: async (random) => new Map(encoder.parameters.map(({ key, init }) => [key, init(random)])),
     hooks: ({ parameter, seed }) => prompt.hooks(encoder.table(parameter, seed)),
     toPlain: (values) => ({ config: {}, values: new Map([[TABLE, encode(encoder, values)]]), bound: plain }),
   };

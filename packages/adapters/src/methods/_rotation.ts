@@ -1,7 +1,8 @@
 /** Orthogonal matrices from skew-symmetric ones, in the graph and on the host: what OFT and BOFT turn inputs with. */
-import type { Graph, Tensor } from "@graft/core/graph";
+import type { Tensor } from "@graft/core/graph";
 import { add, addColumns, einsum, inverse, reshape, scale } from "@graft/core/ops";
 import { added, identity, inverseOf, type Matrix, matrix, multiply } from "../linear-algebra.ts";
+import { identityConstant } from "./_identity.ts";
 
 /** How a rotation R comes from a skew-symmetric S. */
 export type Rotation =
@@ -21,7 +22,13 @@ export function neumannSeries(terms: number): readonly number[] {
 export function rotationOf(s: Tensor, rotation: Rotation): Tensor {
   const size = s.shape[1]!;
   const plusIdentity = (x: Tensor, factor: number): Tensor =>
-    reshape(addColumns(reshape(x, [s.shape[0]!, size * size]), identityRow(s.graph, size, factor)), s.shape);
+    reshape(
+      addColumns(
+        reshape(x, [s.shape[0]!, size * size]),
+        reshape(identityConstant(s.graph, size, factor), [size * size]),
+      ),
+      s.shape,
+    );
   if (rotation.kind === "cayley") return plusIdentity(scale(inverse(plusIdentity(s, 1)), 2), -1);
   const [constant, ...rest] = rotation.coefficients as [number, ...number[]];
   let sum = scale(s, rest[0] ?? 0);
@@ -31,11 +38,6 @@ export function rotationOf(s: Tensor, rotation: Rotation): Tensor {
     sum = add(sum, scale(power, coefficient));
   }
   return plusIdentity(sum, constant);
-}
-
-function identityRow(graph: Graph, size: number, factor: number): Tensor {
-  const data = Float32Array.from({ length: size * size }, (_, at) => (at % (size + 1) === 0 ? factor : 0));
-  return graph.constant(`identity ${size} x ${factor}`, [size * size], data);
 }
 
 /** The same of one matrix on the host. */

@@ -2,7 +2,7 @@
 import { ConfigError } from "@graft/core/errors";
 import type { Tensor } from "@graft/core/graph";
 import type { AdapterTrace, LinearSite } from "@graft/core/nn";
-import { add, addColumns, fill, l2Norm, matmul, mulColumns, reshape, scale as scaled } from "@graft/core/ops";
+import { add, fill, l2Norm, matmul, mulColumns, reshape, scale as scaled } from "@graft/core/ops";
 import { z } from "zod";
 import { added, multiply, scaledRows } from "../linear-algebra.ts";
 import { type Binding, bindLinear, type LinearAdapter, type LinearMethod } from "../linear-method.ts";
@@ -11,6 +11,7 @@ import { RankAllocator, type Triplet } from "../rank-allocator.ts";
 import { keyOf, valueOf } from "../replaced.ts";
 import { constant, normal } from "../starts.ts";
 import { attentionTargets, layerFields, refuse, targetFields } from "../target-config.ts";
+import { identityConstant } from "./_identity.ts";
 import { otherFunctions } from "./_lora-config.ts";
 
 const adaloraConfig = z.looseObject({
@@ -126,12 +127,8 @@ function orthogonality(triplets: readonly Triplet[], weight: number, { graph, pa
   const distances = triplets
     .filter(({ rank }) => rank > 0)
     .flatMap(({ A, B, rank }) => {
-      const minusOne = graph.constant(
-        `minus identity ${rank}`,
-        [rank * rank],
-        Float32Array.from({ length: rank * rank }, (_, at) => (at % (rank + 1) === 0 ? -1 : 0)),
-      );
-      const distance = (gram: Tensor) => l2Norm(addColumns(reshape(gram, [1, rank * rank]), minusOne));
+      const distance = (gram: Tensor) =>
+        l2Norm(reshape(add(gram, identityConstant(graph, rank, -1)), [1, rank * rank]));
       const [a, b] = [parameter(A), parameter(B)];
       return [distance(matmul(a, a, { transB: true })), distance(matmul(b, b, { transA: true }))];
     });

@@ -10,6 +10,8 @@ import { add, addColumns, concat, einsum, matmul, mul, reshape, scale, scaledSum
 import { z } from "zod";
 import { type Base, defineMethod } from "../method.ts";
 import { bindParts, composed, hooksOf, type Part, partsSchema } from "../composition.ts";
+import { constant, diagonal, normal } from "../starts.ts";
+import { identityConstant } from "./_identity.ts";
 
 const config = z.looseObject({
   adapters: partsSchema,
@@ -37,10 +39,10 @@ export const fusion = defineMethod({
     const common = composed("fusion", parts);
     const own = sites.flatMap(({ name, width }) => [
       ...["query", "key"].flatMap((which) => [
-        { key: keyOf(name, `${which}.weight`), shape: [width, width] },
-        { key: keyOf(name, `${which}.bias`), shape: [width] },
+        { key: keyOf(name, `${which}.weight`), ...normal(0.02, [width, width]) },
+        { key: keyOf(name, `${which}.bias`), ...constant(0, [width]) },
       ]),
-      { key: keyOf(name, "value.weight"), shape: [width, width] },
+      { key: keyOf(name, "value.weight"), ...diagonal(width, 1e-6) },
     ]);
     const penalty = (trace: AdapterTrace): Tensor =>
       [
@@ -49,21 +51,10 @@ export const fusion = defineMethod({
       ].reduce((a, b) => add(a, b));
     return {
       ...common,
-      parameters: [...common.parameters, ...own.map((parameter) => ({ ...parameter, trainable: true }))],
+      parameters: [...common.parameters, ...own.map(({ key, shape }) => ({ key, shape, trainable: true }))],
       async initialise(random) {
         const values = await common.initialise(random);
-        for (const { key, shape } of own) {
-          const count = shape.reduce((a, b) => a * b, 1);
-          const width = shape[0]!;
-          values.set(
-            key,
-            Float32Array.from({ length: count }, (_, i) => {
-              if (key.endsWith(".bias")) return 0;
-              if (key.endsWith(".value.weight")) return i % (width + 1) === 0 ? 1 : 1e-6;
-              return 0.02 * random.normal();
-            }),
-          );
-        }
+        for (const { key, init } of own) values.set(key, init(random));
         return values;
       },
       ...(regularization ? { penalty } : {}),
@@ -152,7 +143,6 @@ function fused(sites: readonly BranchSite[], all: readonly Hooks[], { parameter 
 /** 0.01 |V - 1|^2, [1]. */
 function distanceFromIdentity(value: Tensor, width: number): Tensor {
   const { graph } = value;
-  const minusOne = Float32Array.from({ length: width * width }, (_, i) => (i % (width + 1) === 0 ? -1 : 0));
-  const apart = add(value, graph.constant(`fusion.identity.${width}`, [width, width], minusOne));
+  const apart = add(value, identityConstant(graph, width, -1));
   return scaledSumOf(mul(apart, apart), graph.constant("fusion.regularization", [1], Float32Array.of(0.01)));
 }

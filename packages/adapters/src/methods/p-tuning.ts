@@ -4,13 +4,13 @@
  */
 import { z } from "zod";
 import { defineMethod } from "../method.ts";
+import { normal } from "../starts.ts";
 import { bidirectionalLstm, encoderOf, perceptron } from "./_prompt-encoder.ts";
 import { embeddingHooks } from "./_prompt-hooks.ts";
 import {
   bindPrompt,
   checkPromptLearning,
   embeddingFields,
-  normal,
   type PromptEncoder,
   promptLearningFields,
   tokenEmbedding,
@@ -43,12 +43,12 @@ export const pTuning = defineMethod<PTuningConfig>({
     const fields = embeddingFields(base);
     checkPromptLearning(config, fields, base, where);
     const [n, dim] = [config.num_virtual_tokens, fields.token_dim];
-    const start = normal(n * dim);
+    const start = normal(1, [n, dim]);
     return bindPrompt(
       {
         method: "p-tuning",
         shape: [n, dim],
-        start: async (random) => start(random),
+        start: async (random) => start.init(random),
         encoder: encoders[config.encoder_reparameterization_type](config, n, dim),
         hooks: (table) => embeddingHooks(tokenEmbedding(base).name, table),
       },

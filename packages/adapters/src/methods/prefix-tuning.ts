@@ -7,15 +7,9 @@ import type { Tensor } from "@graft/core/graph";
 import { type Hooks, virtualRows } from "@graft/core/nn";
 import { z } from "zod";
 import { type Base, defineMethod } from "../method.ts";
+import { constant, normal } from "../starts.ts";
 import { encoderOf, perceptron } from "./_prompt-encoder.ts";
-import {
-  bindPrompt,
-  checkPromptLearning,
-  keyValueFields,
-  normal,
-  promptLearningFields,
-  zeros,
-} from "./_prompt-learning.ts";
+import { bindPrompt, checkPromptLearning, keyValueFields, promptLearningFields } from "./_prompt-learning.ts";
 
 const prefixConfig = z.looseObject({
   ...promptLearningFields,
@@ -43,17 +37,17 @@ export const prefixTuning = defineMethod<PrefixConfig>({
     checkPromptLearning(config, fields, base, where);
     const { num_virtual_tokens: n, init_weights, encoder_hidden_size, prefix_projection } = config;
     const { token_dim: dim, num_layers: layers } = fields;
-    const width = 2 * layers * dim;
+    const shape = [n, 2 * layers * dim] as const;
     const startsAtZero = init_weights === "zero";
-    const start = (startsAtZero ? zeros : normal)(n * width);
+    const start = startsAtZero ? constant(0, shape) : normal(1, shape);
     return bindPrompt(
       {
         method: "prefix-tuning",
-        shape: [n, width],
-        start: async (random) => start(random),
+        shape,
+        start: async (random) => start.init(random),
         encoder: prefix_projection
           ? encoderOf(n, dim, [
-              perceptron("transform", [dim, encoder_hidden_size ?? dim, width], "tanh", { startsAtZero }),
+              perceptron("transform", [dim, encoder_hidden_size ?? dim, shape[1]], "tanh", { startsAtZero }),
             ])
           : undefined,
         hooks: (table) => prefixHooks(table, layoutOf(config, base), layers),

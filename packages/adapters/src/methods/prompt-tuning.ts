@@ -5,12 +5,12 @@ import { loadTokenizer } from "@graft/core/text";
 import { existsSync } from "node:fs";
 import { z } from "zod";
 import { type Base, defineMethod } from "../method.ts";
+import { normal } from "../starts.ts";
 import { embeddingHooks } from "./_prompt-hooks.ts";
 import {
   bindPrompt,
   checkPromptLearning,
   embeddingFields,
-  normal,
   promptLearningFields,
   tokenEmbedding,
 } from "./_prompt-learning.ts";
@@ -54,7 +54,7 @@ const starts: Record<
   PromptConfig["prompt_tuning_init"],
   (config: PromptConfig, base: Base, random: Random, where: string) => Promise<Float32Array>
 > = {
-  RANDOM: async ({ num_virtual_tokens: n }, base, random) => normal(n * tokenEmbedding(base).columns)(random),
+  RANDOM: async ({ num_virtual_tokens: n }, base, random) => normal(1, [n, tokenEmbedding(base).columns]).init(random),
   SAMPLE_VOCAB: ({ num_virtual_tokens: n }, base, random) =>
     rowsOf(
       base,

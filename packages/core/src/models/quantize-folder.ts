@@ -1,6 +1,7 @@
 /** Writing a quantised model folder. */
 import type { QuantizedType } from "@graft/kernels";
 import { CheckpointError, ConfigError } from "../errors/index.ts";
+import { sizeOf } from "../graph/graph.ts";
 import { checkNewFolder, checkWeightDType, type TensorShape, writeModelFolder } from "../io/index.ts";
 import { openModelCheckpoint, readModelConfig } from "./base-model.ts";
 import { type Quantization, quantizationConfig, quantizedTypes } from "./quantization.ts";
@@ -57,7 +58,7 @@ export async function quantizeFolder({
       let own = quantized.get(name);
       if (!own) quantized.set(name, (own = quantizeTensor(checkpoint, name, type, shape)));
       if (part !== "") return scaleTensor(type, part, shape, own.scales);
-      const bytes = new Uint8Array(shapes.get(tensor)!.shape.reduce((a, b) => a * b, 1));
+      const bytes = new Uint8Array(sizeOf(shapes.get(tensor)!.shape));
       for (const piece of own.codes()) bytes.set(piece.bytes.subarray(0, bytes.length - piece.at), piece.at);
       return bytes;
     };

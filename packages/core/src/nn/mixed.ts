@@ -1,6 +1,6 @@
 /** One pass over rows that have different adapters, or none. */
 import { StackError } from "../errors/index.ts";
-import type { Graph, Tensor } from "../graph/graph.ts";
+import { type Graph, sizeOf, type Tensor } from "../graph/graph.ts";
 import { reshape, selectRows } from "../ops/index.ts";
 import { type Adapter, attach } from "./adapter.ts";
 import type { Hooks } from "./site.ts";
@@ -69,7 +69,7 @@ function asWritten(hooks: Hooks): Hooks {
 function onOwnRows(hooks: Hooks, own: Tensor): Hooks {
   const choose = (theirs: Tensor, ours: Tensor): Tensor => {
     if (theirs === ours) return ours;
-    const flat = (t: Tensor) => reshape(t, [t.shape[0]!, t.shape.slice(1).reduce((a, b) => a * b, 1)]);
+    const flat = (t: Tensor) => reshape(t, [t.shape[0]!, sizeOf(t.shape.slice(1))]);
     return reshape(selectRows(flat(theirs), flat(ours), own), theirs.shape);
   };
   return {
