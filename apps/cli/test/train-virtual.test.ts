@@ -3,16 +3,15 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { type AdapterConfig, baseOf, loadAdapter } from "@graft/adapters";
 import { UnknownName } from "@graft/core/errors";
 import { type BaseModel, loadBaseModel } from "@graft/core/models";
-import { loadTokenizer } from "@graft/core/text";
-import { adamwDefaults } from "@graft/core/train";
 import { type Device, openDevice } from "@graft/kernels";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
 import { adapterConfigOf, adapterOptions } from "../src/train/adapter-options.ts";
-import { trainRun, type TrainRunOptions } from "../src/train/run.ts";
+import type { TrainRunOptions } from "../src/train/run.ts";
 import { expectFailure, graft, mathRows, micro, succeed } from "./process.ts";
+import { trainMicro, trainOptions } from "./training.ts";
 
 const scratch = mkdtempSync(join(tmpdir(), "train-virtual-"));
 const folder = (name: string) => join(scratch, name);
@@ -28,43 +27,9 @@ afterAll(async () => {
   rmSync(scratch, { recursive: true });
 });
 
-const options = (name: string, adapterConfig: AdapterConfig, changes: Partial<TrainRunOptions>): TrainRunOptions => ({
-  dataPath: mathRows,
-  outputDir: folder(name),
-  adapterConfig,
-  promptTemplate: "micro",
-  cutoffLen: 48,
-  trainOnInputs: false,
-  valSetSize: 8,
-  batchSize: 4,
-  microBatchSize: 2,
-  groupByLength: false,
-  packing: false,
-  maxRows: 32,
-  epochs: 1,
-  learningRate: 1e-2,
-  schedule: "linear",
-  warmupSteps: 1,
-  optimizer: adamwDefaults,
-  maxGradNorm: 1,
-  lossReduction: "token",
-  gradientCheckpointing: false,
-  seed: 3,
-  evalSteps: 3,
-  saveSteps: 2,
-  saveTotalLimit: 1,
-  ...changes,
-});
-
-function run(o: TrainRunOptions, stopAfter = Number.POSITIVE_INFINITY, notes: string[] = []) {
-  const controller = new AbortController();
-  const progress = {
-    step: ({ step }: { step: number }) => (step === stopAfter ? controller.abort() : undefined),
-    note: (line: string) => void notes.push(line),
-    end: () => undefined,
-  };
-  return trainRun(model, loadTokenizer(micro), o, { progress, signal: controller.signal });
-}
+const options = (name: string, config: AdapterConfig, changes: Partial<TrainRunOptions>) =>
+  trainOptions(folder(name), config, changes);
+const run = (o: TrainRunOptions, stopAfter?: number, notes?: string[]) => trainMicro(model, o, stopAfter, notes);
 const bytes = (name: string) => readFileSync(join(folder(name), "adapter_model.safetensors"));
 
 for (const [name, config] of Object.entries({

@@ -3,17 +3,15 @@ import { baseOf, type LoadedAdapter, loadAdapter } from "@graft/adapters";
 import { Generator } from "@graft/core/generate";
 import { type BaseModel, loadBaseModel } from "@graft/core/models";
 import { AdapterWeights } from "@graft/core/nn";
-import { loadTokenizer } from "@graft/core/text";
-import { adamwDefaults } from "@graft/core/train";
 import { type Device, openDevice } from "@graft/kernels";
 import { existsSync, mkdtempSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { adapterConfigOf } from "../src/train/adapter-options.ts";
-import { trainRun, type TrainRunOptions } from "../src/train/run.ts";
+import type { TrainRunOptions } from "../src/train/run.ts";
+import { micro } from "./process.ts";
+import { trainMicro, trainOptions } from "./training.ts";
 
-const models = resolve(import.meta.dir, "../../../models");
-const micro = join(models, "graft-micro-llama");
 const scratch = mkdtempSync(join(tmpdir(), "train-"));
 let device: Device;
 let model: BaseModel;
@@ -26,47 +24,10 @@ afterAll(async () => {
   await device.close();
 });
 
-const options = (name: string, changes: Partial<TrainRunOptions> = {}): TrainRunOptions => ({
-  dataPath: join(models, "data/micro-math-train.json"),
-  outputDir: join(scratch, name),
-  adapterConfig: { peft_type: "LORA", r: 4, lora_alpha: 8, lora_dropout: 0.1, target_modules: ["q_proj", "v_proj"] },
-  promptTemplate: "micro",
-  cutoffLen: 48,
-  trainOnInputs: false,
-  valSetSize: 8,
-  batchSize: 4,
-  microBatchSize: 2,
-  groupByLength: true,
-  packing: false,
-  maxRows: 32,
-  epochs: 1,
-  maxSteps: undefined,
-  learningRate: 3e-3,
-  schedule: "linear",
-  warmupSteps: 1,
-  optimizer: adamwDefaults,
-  maxGradNorm: 1,
-  lossReduction: "token",
-  gradientCheckpointing: false,
-  seed: 3,
-  evalSteps: 3,
-  saveSteps: 2,
-  saveTotalLimit: 1,
-  ...changes,
-});
-
-/** Trains; aborts after `stopAfter` steps, as Ctrl-C does. */
-function run(o: TrainRunOptions, stopAfter = Number.POSITIVE_INFINITY) {
-  const controller = new AbortController();
-  const progress = {
-    step({ step }: { step: number }) {
-      if (step === stopAfter) controller.abort();
-    },
-    note: () => undefined,
-    end: () => undefined,
-  };
-  return trainRun(model, loadTokenizer(micro), o, { progress, signal: controller.signal });
-}
+const lora = { peft_type: "LORA", r: 4, lora_alpha: 8, lora_dropout: 0.1, target_modules: ["q_proj", "v_proj"] };
+const options = (name: string, changes: Partial<TrainRunOptions> = {}) =>
+  trainOptions(join(scratch, name), lora, { groupByLength: true, learningRate: 3e-3, ...changes });
+const run = (o: TrainRunOptions, stopAfter?: number) => trainMicro(model, o, stopAfter);
 const bytes = (name: string) => readFileSync(join(scratch, name, "adapter_model.safetensors"));
 
 test("the same seed gives the same bytes; stopped and resumed gives them too", async () => {

@@ -5,13 +5,12 @@ import {
   describeAdapter,
   type Difference,
   loadAdapter,
-  openBaseFolder,
 } from "@graft/adapters";
 import { z } from "zod";
 import { defineCommand, UsageError } from "../../command.ts";
 import { counter } from "../../progress.ts";
-import { resolveModelFolder } from "../../resolve-model.ts";
 import { table } from "../../table.ts";
+import { withBase } from "../../with-base.ts";
 
 export default defineCommand({
   name: "adapters compare",
@@ -55,12 +54,7 @@ function row({ name, only, relative, cosine }: Difference): string[] {
   return [name, relative?.toExponential(3) ?? "", cosine?.toFixed(6) ?? "", note];
 }
 
-async function deltasOf(a: string, b: string, model: string, log: (line: string) => void): Promise<Difference[]> {
-  const base = openBaseFolder(await resolveModelFolder(model));
-  try {
-    const show = counter("comparing: weight", log, { isPassing: true });
-    return await compareDeltas(loadAdapter(a, base), loadAdapter(b, base), base, show);
-  } finally {
-    base.close();
-  }
+function deltasOf(a: string, b: string, model: string, log: (line: string) => void): Promise<Difference[]> {
+  const show = counter("comparing: weight", log, { isPassing: true });
+  return withBase(model, (base) => compareDeltas(loadAdapter(a, base), loadAdapter(b, base), base, show));
 }

@@ -1,16 +1,10 @@
-import {
-  composeAdapters,
-  loadAdapter,
-  methodsByName,
-  openBaseFolder,
-  saveAdapter,
-  summariseAdapter,
-} from "@graft/adapters";
+import { composeAdapters, loadAdapter, methodsByName, saveAdapter, summariseAdapter } from "@graft/adapters";
 import { checkNewFolder } from "@graft/core/io";
 import { z } from "zod";
 import { defineCommand, oneOf } from "../../command.ts";
+import { modelOptions } from "../../model-options.ts";
 import { namedFolders } from "../../named-folders.ts";
-import { resolveModelFolder } from "../../resolve-model.ts";
+import { withBase } from "../../with-base.ts";
 
 /** Methods that are made of other adapters. */
 const compositions = [...methodsByName.values()].filter(
@@ -28,7 +22,7 @@ export default defineCommand({
     "graft adapters compose --model DIR --method fusion --adapter math=./math --adapter common=./common --output-dir ./fused",
   ],
   options: z.object({
-    model: z.string().describe("folder of the base model, or a hub name"),
+    model: modelOptions.model,
     method: oneOf(compositions.map(({ name }) => name)).describe("how the adapters act together"),
     adapter: z.array(z.string()).describe("NAME=DIR, once for each adapter; the first is the innermost"),
     trainable: z.array(z.string()).default([]).describe("names of adapters that training will change; default: none"),
@@ -40,8 +34,7 @@ export default defineCommand({
   async run(o, { print }) {
     const folders = namedFolders(o.adapter);
     checkNewFolder(o.outputDir, "the adapter");
-    const base = openBaseFolder(await resolveModelFolder(o.model));
-    try {
+    await withBase(o.model, async (base) => {
       const parts = Object.fromEntries(folders.map(({ name, folder }) => [name, loadAdapter(folder, base)]));
       const settings = {
         peft_type: compositions.find(({ name }) => name === o.method)!.peftType,
@@ -49,9 +42,7 @@ export default defineCommand({
         ...(o.weights ? { weights: o.weights } : {}),
       };
       await saveAdapter(o.outputDir, await composeAdapters(settings, parts, base, o, o.method), base);
-    } finally {
-      base.close();
-    }
+    });
     const { method, parameters, version } = summariseAdapter(o.outputDir);
     print(
       o.json

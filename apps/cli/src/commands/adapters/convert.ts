@@ -1,11 +1,11 @@
-import { convertToLora, loadAdapter, openBaseFolder, saveAdapter } from "@graft/adapters";
+import { convertToLora, loadAdapter, saveAdapter } from "@graft/adapters";
 import { checkNewFolder } from "@graft/core/io";
 import { z } from "zod";
 import { defineCommand, UsageError } from "../../command.ts";
 import { modelOptions } from "../../model-options.ts";
 import { counter } from "../../progress.ts";
-import { resolveModelFolder } from "../../resolve-model.ts";
 import { table } from "../../table.ts";
+import { withBase } from "../../with-base.ts";
 
 export default defineCommand({
   name: "adapters convert",
@@ -32,43 +32,40 @@ export default defineCommand({
   async run({ model, adapter, outputDir, rank, energy, json }, { print, log, signal }) {
     if (rank === undefined && energy === undefined) throw new UsageError("give --rank or --energy");
     checkNewFolder(outputDir, "the adapter");
-    const base = openBaseFolder(await resolveModelFolder(model));
-    try {
+    const { sites, relativeError, keptEnergy } = await withBase(model, async (base) => {
       const onSite = counter("converting: weight", log);
       const converted = await convertToLora(loadAdapter(adapter, base), base, { rank, energy, signal, onSite });
       await saveAdapter(outputDir, converted.adapter, base);
-      const { sites, relativeError, keptEnergy } = converted;
-      if (json) {
-        print(
-          JSON.stringify({
-            output_dir: outputDir,
-            relative_error: relativeError,
-            kept_energy: keptEnergy,
-            sites: sites.map((s) => ({
-              site: s.site,
-              rank: s.rank,
-              norm: s.norm,
-              relative_error: s.relativeError,
-              kept_energy: s.keptEnergy,
-            })),
-          }),
-        );
-        return 0;
-      }
-      const rows = sites.map((s) => [
-        s.site,
-        String(s.rank),
-        s.norm.toPrecision(5),
-        s.relativeError.toExponential(3),
-        s.keptEnergy.toFixed(6),
-      ]);
-      print(table(["weight", "rank", "norm", "relative error", "kept energy"], rows));
+      return converted;
+    });
+    if (json) {
       print(
-        `\nover all: relative error ${relativeError.toExponential(3)}, kept energy ${keptEnergy.toFixed(6)}; the LoRA is in ${outputDir}`,
+        JSON.stringify({
+          output_dir: outputDir,
+          relative_error: relativeError,
+          kept_energy: keptEnergy,
+          sites: sites.map((s) => ({
+            site: s.site,
+            rank: s.rank,
+            norm: s.norm,
+            relative_error: s.relativeError,
+            kept_energy: s.keptEnergy,
+          })),
+        }),
       );
       return 0;
-    } finally {
-      base.close();
     }
+    const rows = sites.map((s) => [
+      s.site,
+      String(s.rank),
+      s.norm.toPrecision(5),
+      s.relativeError.toExponential(3),
+      s.keptEnergy.toFixed(6),
+    ]);
+    print(table(["weight", "rank", "norm", "relative error", "kept energy"], rows));
+    print(
+      `\nover all: relative error ${relativeError.toExponential(3)}, kept energy ${keptEnergy.toFixed(6)}; the LoRA is in ${outputDir}`,
+    );
+    return 0;
   },
 });

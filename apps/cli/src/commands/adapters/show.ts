@@ -1,9 +1,9 @@
-import { deltaNorms, describeAdapter, loadAdapter, openBaseFolder } from "@graft/adapters";
+import { deltaNorms, describeAdapter, loadAdapter } from "@graft/adapters";
 import { z } from "zod";
 import { defineCommand } from "../../command.ts";
 import { counter } from "../../progress.ts";
-import { resolveModelFolder } from "../../resolve-model.ts";
 import { table } from "../../table.ts";
+import { withBase } from "../../with-base.ts";
 import { sizeText, summaryJson } from "./ls.ts";
 
 export default defineCommand({
@@ -55,11 +55,7 @@ export default defineCommand({
   },
 });
 
-async function sitesOf(folder: string, model: string, log: (line: string) => void) {
-  const base = openBaseFolder(await resolveModelFolder(model));
-  try {
-    return await deltaNorms(loadAdapter(folder, base), base, counter("reading: weight", log, { isPassing: true }));
-  } finally {
-    base.close();
-  }
+function sitesOf(folder: string, model: string, log: (line: string) => void) {
+  const show = counter("reading: weight", log, { isPassing: true });
+  return withBase(model, (base) => deltaNorms(loadAdapter(folder, base), base, show));
 }
