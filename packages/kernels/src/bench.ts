@@ -86,7 +86,7 @@ export async function timeKernels(
     for (let round = 0; round < rounds; round++) for (const r of runs) r.times.push(await r.run(r.repeats));
     return runs.map(({ candidate, times, firstSeconds }) => ({
       name: candidate.name,
-      seconds: times.toSorted((a, b) => a - b)[Math.floor(times.length / 2)]!,
+      seconds: median(times),
       cost: candidate.kernel.cost(candidate.dims, candidate.statics),
       firstSeconds,
     }));
@@ -94,4 +94,9 @@ export async function timeKernels(
     for (const buffer of buffers) buffer.destroy();
     dims.destroy();
   }
+}
+
+/** The middle value; of an even number the upper of the two. */
+export function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!;
 }

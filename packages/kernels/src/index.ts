@@ -36,6 +36,6 @@ export * from "./row.ts";
 export * from "./quantize.ts";
 export * from "./weight-storage.ts";
 export { type TunableCall, Tuner } from "./autotune.ts";
-export { type Candidate, timeKernels, type Timing } from "./bench.ts";
+export { type Candidate, median, timeKernels, type Timing } from "./bench.ts";
 export { type Ceilings, measureCeilings } from "./measure.ts";
 export { kernels } from "./registry.ts";

@@ -3,7 +3,7 @@ import { baseOf, createAdapter } from "@graft/adapters";
 import { AdapterWeights } from "@graft/core/nn";
 import { Random } from "@graft/core/random";
 import { adamwDefaults, TrainStep } from "@graft/core/train";
-import { type Candidate, type Device, timeKernels } from "@graft/kernels";
+import { type Candidate, type Device, median, timeKernels } from "@graft/kernels";
 import { randomLlama } from "./random-model.ts";
 
 export interface LoraStepResult {
@@ -52,7 +52,7 @@ export async function benchLoraStep(device: Device, rounds = 5): Promise<LoraSte
     for (let i = 0; i < rounds; i++) steps.push(await once(i + 2 + rounds));
     const secondsOf = new Map([...distinct.keys()].map((key, i) => [key, timings[i]!.seconds]));
     const matmulSeconds = products.reduce((sum, p) => sum + secondsOf.get(JSON.stringify([p.statics, p.dims]))!, 0);
-    const stepSeconds = steps.toSorted((a, b) => a - b)[Math.floor(steps.length / 2)]!;
+    const stepSeconds = median(steps);
     return {
       tokensPerSecond: tokens / stepSeconds,
       stepSeconds,

@@ -3,7 +3,7 @@ import { baseOf, createAdapter } from "@graft/adapters";
 import { PagedForward, type Row } from "@graft/core/generate";
 import { AdapterWeights } from "@graft/core/nn";
 import { Random } from "@graft/core/random";
-import type { Device } from "@graft/kernels";
+import { type Device, median } from "@graft/kernels";
 import { randomLlama } from "./random-model.ts";
 
 export interface MixedBatchResult {
@@ -74,7 +74,6 @@ export async function benchMixedBatch(device: Device, rounds = 9): Promise<Mixed
     for (const adapter of adapters) adapter.destroy();
     model.destroy();
   }
-  const median = (all: readonly number[]) => all.toSorted((a, b) => a - b)[Math.floor(all.length / 2)]!;
   return {
     adapters: count,
     rows: sequences,

@@ -1,4 +1,4 @@
-import { bindAdapter, makeBase } from "@graft/adapters";
+import { adapterConfigSchema, bindAdapter, makeBase } from "@graft/adapters";
 import { ConfigError, ShapeError } from "@graft/core/errors";
 import { generationMemory } from "@graft/core/generate";
 import { bytesOf, sizeOf } from "@graft/core/graph";
@@ -169,15 +169,13 @@ async function configPath(model: string): Promise<string> {
   return join(folder, "config.json");
 }
 
-const adapterConfig = z.looseObject({ peft_type: z.string() });
-
 function adapterOf(model: TraceModel, path: string | undefined): Adapter {
   const base = makeBase(model, (name) => {
     throw new ConfigError(`${name}: a plan reads no weights`);
   });
   if (path === undefined) return bindAdapter({ peft_type: "LORA" }, base, "default LoRA");
   const file = existsSync(path) && statSync(path).isDirectory() ? join(path, "adapter_config.json") : path;
-  return bindAdapter(readJson(file, adapterConfig), base, file, "file");
+  return bindAdapter(readJson(file, adapterConfigSchema), base, file, "file");
 }
 
 const presence = <K extends string, V>(key: K, value: V | undefined) =>
