@@ -77,6 +77,16 @@ test("an adapter's own config counts; a folder is a model as well", async () => 
   expect(own.trainable).toBeGreaterThan(plain.trainable);
 });
 
+test("a model that is quantised in its files is planned so, and as nothing else", async () => {
+  const quantised = join(folder, "nf4");
+  await succeed("quantize", "--model", micro, "--quantization", "nf4", "--output-dir", quantised);
+  const { jobs } = await plan("--model", quantised);
+  const atLoad = await plan("--model", micro, "--quantization", "nf4");
+  expect(jobs).toEqual(atLoad.jobs);
+  const other = await graft("plan", "--model", quantised, "--quantization", "int8");
+  expectFailure(other, 1, "nf4 in the files", "--quantization int8");
+});
+
 test("bad input", async () => {
   expectFailure(
     await graft("plan", "--model", write("bad.json", { model_type: "lama" })),

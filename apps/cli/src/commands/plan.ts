@@ -3,7 +3,7 @@ import { ConfigError, ShapeError } from "@graft/core/errors";
 import { generationMemory } from "@graft/core/generate";
 import { bytesOf, sizeOf } from "@graft/core/graph";
 import { readJson } from "@graft/core/io";
-import { deviceDType, quantizedTypes, readConfigFile, type TraceModel } from "@graft/core/models";
+import { agreedQuantization, deviceDType, quantizedTypes, readConfigFile, type TraceModel } from "@graft/core/models";
 import type { Adapter } from "@graft/core/nn";
 import { trainingMemory } from "@graft/core/train";
 import type { Capabilities, Limits } from "@graft/kernels";
@@ -52,11 +52,10 @@ export default defineCommand({
   }),
   async run(o, { print }) {
     const path = await configPath(o.model);
-    const { definition, config, stored } = readConfigFile(path);
+    const { definition, config, stored, quantization: present } = readConfigFile(path);
     const shapes = new Map(definition.parameters(config).map((p) => [p.name, p.shape]));
-    const quantization = quantizationOf(o);
-    const types =
-      quantization && quantization !== "none" ? quantizedTypes({ definition, config }, quantization, path) : undefined;
+    const quantization = agreedQuantization(present, quantizationOf(o), path);
+    const types = quantization && quantizedTypes({ definition, config }, quantization, path);
     const model: TraceModel = {
       definition,
       config,

@@ -79,7 +79,7 @@ export function readModelConfig(folder: string): {
       : "is no model folder, it has no config.json";
     throw new CheckpointError(`${folder}: ${what}`);
   }
-  const { json, definition, config } = readConfigFile(path);
+  const { json, definition, config, quantization } = readConfigFile(path);
   const generationPath = join(folder, "generation_config.json");
   const own = generationSchema.parse(json);
   const file: z.output<typeof generationSchema> = existsSync(generationPath)
@@ -89,7 +89,7 @@ export function readModelConfig(folder: string): {
   return {
     definition,
     config,
-    quantization: readQuantization(json, path),
+    quantization,
     generation: {
       eosTokenIds: Array.isArray(eos) ? eos : [eos],
       bosTokenId: file.bos_token_id ?? own.bos_token_id ?? undefined,
@@ -115,13 +115,14 @@ const configSchema = z.looseObject({
   quantization_config: z.unknown().optional(),
 });
 
-/** A config.json alone: the architecture, its sizes, and the dtype that its weights have, by its own account. Throws ConfigError or UnknownName. */
+/** A config.json alone: the architecture, its sizes, and how its weights are stored, by its own account. Throws ConfigError or UnknownName. */
 export function readConfigFile(path: string) {
   const json = readJson(path, configSchema);
   const definition = modelFor(json.model_type, path);
   const named = { float16: "F16", bfloat16: "BF16" } as const;
   const stored: FileDType = named[(json.dtype ?? json.torch_dtype) as keyof typeof named] ?? "F32";
-  return { json, definition, config: definition.parseConfig(json, path), stored };
+  const config = definition.parseConfig(json, path);
+  return { json, definition, config, stored, quantization: readQuantization(json, path) };
 }
 
 /**
@@ -139,7 +140,7 @@ export function loadBaseModel(
   } = {},
 ): BaseModel {
   const { definition, config, generation, quantization: present } = readModelConfig(folder);
-  const quantization = agreed(present, options.quantization, folder);
+  const quantization = agreedQuantization(present, options.quantization, folder);
   const checkpoint = openModelCheckpoint(folder, definition, config);
   const weights = new Map<string, DeviceTensor>();
   const destroy = (): void => {
@@ -188,17 +189,17 @@ export function loadBaseModel(
 
 const NONE: ReadonlyMap<string, QuantizedType> = new Map();
 
-/** What a folder is and what was asked for, as one. Throws ConfigError where they differ. */
-function agreed(
+/** What a model is in its files and what was asked for, as one. Throws ConfigError, beginning with `where`, if they differ. */
+export function agreedQuantization(
   present: Quantization | undefined,
   wanted: Quantization | "none" | undefined,
-  folder: string,
+  where: string,
 ): Quantization | undefined {
   if (!present) return wanted === "none" ? undefined : wanted;
   if (wanted === undefined || (wanted !== "none" && wanted.method === present.method)) return present;
   const asked = wanted === "none" ? "none" : wanted.method;
   throw new ConfigError(
-    `${folder}: its weights are ${present.method} in the files, --quantization ${asked} needs the model they were made from`,
+    `${where}: its weights are ${present.method} in the files, --quantization ${asked} needs the model they were made from`,
   );
 }
 
