@@ -26,7 +26,7 @@ const core: Readonly<Record<string, readonly string[]>> = {
   ops: ["errors", "graph"],
   nn: ["errors", "graph", "ops"],
   models: ["errors", "graph", "io", "nn", "ops"],
-  generate: ["errors", "graph", "io", "models", "nn", "random", "text"],
+  generate: ["errors", "graph", "io", "models", "nn", "ops", "random", "text"],
   text: ["errors", "io"],
   data: ["errors", "io", "random", "text"],
   train: ["data", "errors", "graph", "io", "models", "nn", "ops", "random", "text"],

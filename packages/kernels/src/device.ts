@@ -284,6 +284,11 @@ export class Device {
     return copy;
   }
 
+  /** The texts of all pipelines made so far. */
+  get pipelineTexts(): readonly string[] {
+    return [...this.#pipelines.keys()];
+  }
+
   /** A compute pipeline, made once per text. `label` names it in errors. */
   pipeline(text: string, label: string, layout: GPUBindGroupLayoutDescriptor): Promise<GPUComputePipeline> {
     const known = this.#pipelines.get(text);

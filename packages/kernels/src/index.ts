@@ -30,6 +30,7 @@ export * from "./kernels/skew.ts";
 export * from "./kernels/softmax.ts";
 export * from "./kernels/swap-axes.ts";
 export * from "./kernels/swiglu-grad.ts";
+export * from "./kernels/target-logprob.ts";
 export * from "./kernels/unary.ts";
 export * from "./kernels/window.ts";
 export * from "./row.ts";

@@ -28,6 +28,7 @@ import { skew, skewGrad } from "./kernels/skew.ts";
 import { softmax, softmaxGrad } from "./kernels/softmax.ts";
 import { swapAxesKernel } from "./kernels/swap-axes.ts";
 import { swigluGrad } from "./kernels/swiglu-grad.ts";
+import { targetLogprob } from "./kernels/target-logprob.ts";
 import { unary } from "./kernels/unary.ts";
 import { windowKernel } from "./kernels/window.ts";
 
@@ -80,6 +81,7 @@ export const kernels: readonly Kernel[] = [
   sumSquares,
   swapAxesKernel,
   swigluGrad,
+  targetLogprob,
   transposeKernel,
   unary,
   windowKernel,

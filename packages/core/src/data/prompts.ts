@@ -8,7 +8,7 @@ export interface PromptTemplate {
   /** Stands between prompt and response in training. A model asked with the prompt alone writes it itself. */
   readonly separator: string;
   /** What a model writes when it goes on to another problem by itself: the response ends there. */
-  readonly restart: string;
+  readonly stops: readonly string[];
 }
 
 /** The text to train on: the prompt, and the output if there is one. */
@@ -22,6 +22,7 @@ export function trainingText(
 const INTRO = "Below is an instruction that describes a task";
 const INTRO_WITH_INPUT = `${INTRO}, paired with an input that provides further context`;
 const REQUEST = ". Write a response that appropriately completes the request.";
+const INSTRUCTION = "### Instruction:";
 const RESPONSE = "### Response:";
 
 // LLM-Adapters keeps its template in an indented string, so every line after the first starts with 16 blanks.
@@ -30,13 +31,7 @@ const INDENT = " ".repeat(16);
 /** The layout that finetune.py and evaluate.py share. They differ in blanks that nobody sees and every tokenizer does. */
 function indented(opening: { withInput: string; without: string }, gap: string): PromptTemplate["prompt"] {
   return ({ instruction, input }) => {
-    const lines = [
-      input ? opening.withInput : opening.without,
-      "",
-      `${INDENT}### Instruction:`,
-      INDENT + instruction,
-      gap,
-    ];
+    const lines = [input ? opening.withInput : opening.without, "", INDENT + INSTRUCTION, INDENT + instruction, gap];
     if (input) lines.push(`${INDENT}### Input:`, INDENT + input, gap);
     lines.push(INDENT + RESPONSE, INDENT);
     return lines.join("\n");
@@ -47,33 +42,34 @@ export const promptTemplates = {
   alpaca: {
     summary: "the clean template of Stanford Alpaca; the default",
     prompt({ instruction, input }) {
-      const sections = [(input ? INTRO_WITH_INPUT : INTRO) + REQUEST, `### Instruction:\n${instruction}`];
+      const sections = [(input ? INTRO_WITH_INPUT : INTRO) + REQUEST, `${INSTRUCTION}\n${instruction}`];
       if (input) sections.push(`### Input:\n${input}`);
       return `${sections.join("\n\n")}\n\n${RESPONSE}\n`;
     },
     separator: "",
-    restart: RESPONSE,
+    stops: [INSTRUCTION, RESPONSE],
   },
   /** LLM-Adapters, finetune.py, generate_prompt: one blank after the opening with an input, two without, blank lines indented. */
   paper: {
     summary: "byte for byte what LLM-Adapters' finetune.py trains on",
     prompt: indented({ withInput: `${INTRO_WITH_INPUT}${REQUEST} `, without: `${INTRO}${REQUEST}  ` }, INDENT),
     separator: "",
-    restart: RESPONSE,
+    stops: [INSTRUCTION, RESPONSE],
   },
   /** LLM-Adapters, evaluate.py and commonsense_evaluate.py, generate_prompt: no blank after the opening with an input, one without, blank lines empty. */
   "paper-eval": {
     summary: "byte for byte what LLM-Adapters' evaluation scripts ask",
     prompt: indented({ withInput: INTRO_WITH_INPUT + REQUEST, without: `${INTRO}${REQUEST} ` }, ""),
     separator: "",
-    restart: RESPONSE,
+    // The scripts keep what stands before the next "### Response:", whatever it is.
+    stops: [RESPONSE],
   },
   micro: {
     summary: "a few tokens around the text, for models with a short context",
     prompt: ({ instruction, input }) => `Q: ${instruction}${input ? ` ${input}` : ""}\nA:`,
     // A blank at the end of a prompt would be a token of its own; before the response it is part of the first word's.
     separator: " ",
-    restart: "\nQ:",
+    stops: ["\nQ:"],
   },
 } as const satisfies Record<string, PromptTemplate>;
 

@@ -1,9 +1,10 @@
 /** One request under beam search: which rows it computes next, on which pages, and what it makes of their logits. */
 import { BeamSearch, type Hypothesis } from "./beam.ts";
-import type { GenerateOptions } from "./language-model.ts";
+import type { OwnedRequest } from "./ids-request.ts";
 import { applyProcessors, logSoftmax, type Processor, processorsFor } from "./logits.ts";
 import type { PageAllocator } from "./pages.ts";
 import type { Row } from "./paged-forward.ts";
+import type { PagedSequence } from "./prefix-trail.ts";
 
 export interface BeamPass {
   /** Sequences are numbered from 0, as `pages`. */
@@ -13,40 +14,42 @@ export interface BeamPass {
   readonly copies: readonly { readonly from: number; readonly to: number }[];
 }
 
-export interface BeamRunOptions extends GenerateOptions {
-  readonly promptIds: readonly number[];
+export interface BeamRequest extends OwnedRequest {
   readonly numBeams: number;
 }
 
+/** Pages that a search may hold at once: beams share the full pages of their prompt. */
+export function pagesFor(promptTokens: number, newTokens: number, beams: number, pageSize: number): number {
+  const shared = Math.floor(promptTokens / pageSize);
+  return shared + beams * (Math.ceil((promptTokens + newTokens) / pageSize) - shared);
+}
+
 export class BeamRun {
-  #options: BeamRunOptions;
+  #request: BeamRequest;
   #search: BeamSearch;
   #processors: readonly Processor[];
   #allocator: PageAllocator;
   #pageSize: number;
+  #prompt: PagedSequence;
   /** Pages of each beam; of the prompt alone until that is computed. */
-  #pages: number[][] = [[]];
+  #pages: number[][];
   #copies: BeamPass["copies"] = [];
-  /** Tokens of the prompt that are computed. */
-  #cached = 0;
 
-  constructor(options: BeamRunOptions, eosTokenIds: ReadonlySet<number>, allocator: PageAllocator, pageSize: number) {
-    this.#options = options;
+  /** `prompt`: on its pages, which the run releases in the end. */
+  constructor(request: BeamRequest, prompt: PagedSequence, allocator: PageAllocator, pageSize: number) {
+    this.#request = request;
+    this.#prompt = prompt;
+    this.#pages = [prompt.pages];
     this.#allocator = allocator;
     this.#pageSize = pageSize;
-    this.#processors = processorsFor(options);
+    this.#processors = processorsFor(request);
     this.#search = new BeamSearch({
-      beams: options.numBeams,
-      maxNewTokens: options.maxNewTokens,
-      lengthPenalty: options.lengthPenalty ?? 1,
-      earlyStopping: options.earlyStopping ?? false,
-      eosTokenIds,
+      beams: request.numBeams,
+      maxNewTokens: request.maxNewTokens,
+      lengthPenalty: request.lengthPenalty ?? 1,
+      earlyStopping: request.earlyStopping ?? false,
+      eosTokenIds: request.eos,
     });
-  }
-
-  /** Pages it may hold at once. */
-  static pagesFor({ promptIds, maxNewTokens, numBeams }: BeamRunOptions, pageSize: number): number {
-    return numBeams * Math.ceil((promptIds.length + maxNewTokens) / pageSize);
   }
 
   get isDone(): boolean {
@@ -54,19 +57,17 @@ export class BeamRun {
   }
 
   get isInPrompt(): boolean {
-    return this.#cached < this.#options.promptIds.length;
+    return this.#prompt.cached < this.#request.promptIds.length;
   }
 
   /** At most `room` rows; undefined if that is too few. The logits of the wanted ones must go to take() before the next call. */
   next(room: number): BeamPass | undefined {
-    const { promptIds, numBeams } = this.#options;
+    const { promptIds, numBeams } = this.#request;
     if (this.isInPrompt) {
-      if (room === 0) return undefined;
-      const begin = this.#cached;
+      if (room === 0 || !this.#prompt.isReady) return undefined;
+      const begin = this.#prompt.cached;
       const chunk = promptIds.slice(begin, begin + room);
-      this.#cached += chunk.length;
-      const [pages] = this.#pages;
-      while (pages!.length * this.#pageSize < this.#cached) pages!.push(this.#allocator.claim());
+      this.#prompt.cached += chunk.length;
       const rows = chunk.map((id, i): Row => {
         const position = begin + i;
         return { id, position, sequence: 0, isWanted: position === promptIds.length - 1 };
@@ -87,7 +88,7 @@ export class BeamRun {
   /** Logits of the wanted rows of the last pass; none while it was inside the prompt. */
   take(logits: readonly Float32Array[]): void {
     if (logits.length === 0) return;
-    const { promptIds, numBeams } = this.#options;
+    const { promptIds, numBeams } = this.#request;
     const isFirst = this.#pages.length < numBeams;
     if (isFirst) {
       // The prompt's pages are the first beam's; the others share them.
@@ -105,7 +106,7 @@ export class BeamRun {
 
   /** The best hypotheses, best first. */
   results(): Hypothesis[] {
-    return this.#search.results(this.#options.numReturnSequences ?? 1);
+    return this.#search.results(this.#request.numReturnSequences ?? 1);
   }
 
   release(): void {

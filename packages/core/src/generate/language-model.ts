@@ -62,6 +62,10 @@ export interface LoglikelihoodRequest {
   /** Empty: the continuation follows the beginning-of-sequence token. */
   readonly context: string;
   readonly continuation: string;
+  /** "left": a pair that is too long loses tokens at the beginning of its context, as in lm-evaluation-harness; default: an error. */
+  readonly truncation?: "left";
+  /** What errors call it; its number where it has none. */
+  readonly name?: string | undefined;
 }
 
 export interface LoglikelihoodResult {
@@ -70,9 +74,11 @@ export interface LoglikelihoodResult {
   readonly tokenCount: number;
   /** True if greedy decoding would have produced the continuation. */
   readonly isGreedy: boolean;
+  /** Tokens cut from the beginning of the context. */
+  readonly cutTokens: number;
 }
 
-/** A frozen model with or without adapters. Results come in the order of the requests, whatever the batching. */
+/** A frozen model with or without adapters. Results come in the order of the requests, whatever the batching; onResult as each is done, with its number. */
 export interface LanguageModel {
   /** For reports: model folder or hub name, adapter, dtype. */
   readonly name: string;

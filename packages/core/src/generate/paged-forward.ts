@@ -1,8 +1,9 @@
 /** The device side of generation: rows of any sequences through the model against the paged cache. */
 import type { DeviceBuffer } from "@graft/kernels";
-import { Arena, type InputData, Program, tunedPlan } from "../graph/index.ts";
+import { Arena, type InputData, Program, type Tensor, tunedPlan } from "../graph/index.ts";
 import { type BaseModel, traceModelOf, tracePaged } from "../models/index.ts";
 import type { Adapter, AdapterMix, AdapterWeights } from "../nn/index.ts";
+import { targetLogprob } from "../ops/index.ts";
 import { AdapterMixer, type Mixture } from "./adapter-mixer.ts";
 import { DataError } from "../errors/index.ts";
 import { type Draw, GREEDY } from "./logits.ts";
@@ -17,6 +18,8 @@ export interface Row {
   readonly isWanted: boolean;
   /** How its next token is chosen; default: greedy. */
   readonly draw?: Draw | undefined;
+  /** Tokens whose probability after this row is asked for. */
+  readonly targets?: readonly number[] | undefined;
 }
 
 /** What follows the wanted rows, in their order. */
@@ -30,10 +33,17 @@ export interface NextTokens {
   readonly errors: ReadonlyMap<number, DataError>;
 }
 
+/** Of the targets of the wanted rows, in their order. */
+export interface TargetScores {
+  /** ln p of each. */
+  readonly logprobs: Float32Array;
+  readonly isGreedy: readonly boolean[];
+}
+
 export interface CacheOptions {
   readonly pages: number;
   readonly pageSize: number;
-  /** Sequences of one call at the most. */
+  /** Sequences that generation runs at once. */
   readonly maxSequences: number;
   /** Rows of one call at the most; longer prompts are cut into chunks by the caller. */
   readonly maxRows: number;
@@ -42,7 +52,15 @@ export interface CacheOptions {
 /** One adapter, or none, for all sequences of a call, or each its own, in the order of their pages. Several must be able to share (canShare). */
 export type Adapters = AdapterWeights | undefined | readonly (AdapterWeights | undefined)[];
 
-type Outputs = "logits" | "tokens" | "both";
+type Outputs = "logits" | "tokens" | "both" | "targets";
+
+/** What a program is made for. */
+interface Shape {
+  readonly rows: number;
+  readonly wanted: number;
+  readonly targets: number;
+  readonly sequences: number;
+}
 
 export class PagedForward {
   readonly options: CacheOptions;
@@ -102,19 +120,27 @@ export class PagedForward {
       this.#pass(withLogits ? "both" : "tokens", rows, pages, adapters),
     );
     const errors = new Map<number, DataError>();
-    for (const [i, row] of wanted.entries()) {
-      if (ids![i]! >= 0) continue;
-      const { position, sequence } = rows[row]!;
-      const adapter = adapterOf(adapters, sequence);
-      const message = `the model gave NaN after position ${position}${adapter ? `, with an adapter of ${adapter.adapter.method}` : ""}: its weights are damaged, or too large for their type`;
-      errors.set(i, new DataError(message));
-    }
+    for (const [i, row] of wanted.entries()) if (ids![i]! < 0) errors.set(i, nanAfter(rows[row]!, adapters));
     return {
       errors,
       ids: (ids as Int32Array).subarray(0, wanted.length),
       logprobs: (logprobs as Float32Array).subarray(0, wanted.length),
       logits: (logits as Float32Array | undefined)?.subarray(0, wanted.length * this.#model.config.vocabSize),
     };
+  }
+
+  /** The same for the targets of the wanted rows, of which a few bytes come back. Throws DataError where the model gave NaN. */
+  async score(rows: readonly Row[], pages: readonly (readonly number[])[], adapters: Adapters): Promise<TargetScores> {
+    const [logprobs, best] = await this.#inTurn(() => this.#pass("targets", rows, pages, adapters));
+    const isGreedy: boolean[] = [];
+    for (const row of rows) {
+      for (const id of row.isWanted ? (row.targets ?? []) : []) {
+        const likeliest = best![isGreedy.length]!;
+        if (likeliest < 0) throw nanAfter(row, adapters);
+        isGreedy.push(likeliest === id);
+      }
+    }
+    return { logprobs: (logprobs as Float32Array).subarray(0, isGreedy.length), isGreedy };
   }
 
   /** One after the other: what one call frees, another must not be about to use. */
@@ -130,29 +156,37 @@ export class PagedForward {
     pages: readonly (readonly number[])[],
     adapters: Adapters,
   ): Promise<InputData[]> {
-    const { pageSize, maxSequences } = this.options;
+    const { pageSize, maxSequences, maxRows } = this.options;
     const wanted = wantedOf(rows);
-    const rowCount = bucket(rows.length);
-    const outputCount = bucket(Math.max(1, wanted.length));
+    const targets = outputs === "targets" ? wanted.flatMap((row, i) => targetsOf(rows[row]!, i)) : [];
+    const shape: Shape = {
+      rows: bucket(rows.length),
+      wanted: bucket(wanted.length),
+      targets: bucket(targets.length),
+      // Scoring may have more, a row or two of each.
+      sequences: pages.length <= maxSequences ? maxSequences : maxRows,
+    };
     const attached = await this.#attached(new Set(pages.map((_, sequence) => adapterOf(adapters, sequence))));
-    const program = await this.#program(outputs, rowCount, outputCount, attached);
+    const program = await this.#program(outputs, shape, attached);
     const fill = (value: number, get: (row: Row) => number) =>
-      Int32Array.from({ length: rowCount }, (_, i) => (rows[i] ? get(rows[i]) : value));
-    const table = new Int32Array(maxSequences * this.maxPages);
+      Int32Array.from({ length: shape.rows }, (_, i) => (rows[i] ? get(rows[i]) : value));
+    const table = new Int32Array(shape.sequences * this.maxPages);
     for (const [i, own] of pages.entries()) table.set(own, i * this.maxPages);
     const slotOf = ({ sequence, position }: Row): number =>
       pages[sequence]![Math.floor(position / pageSize)]! * pageSize + (position % pageSize);
-    const draws = Array.from({ length: outputCount }, (_, i) => rows[wanted[i] ?? -1]?.draw ?? GREEDY);
+    const draws = Array.from({ length: shape.wanted }, (_, i) => rows[wanted[i] ?? -1]?.draw ?? GREEDY);
     return program.run({
       ids: fill(0, (row) => row.id),
       positions: fill(-1, (row) => row.position),
       sequences: fill(0, (row) => row.sequence),
       slots: fill(-1, slotOf),
       pages: table,
-      wanted: Int32Array.from({ length: outputCount }, (_, i) => wanted[i] ?? 0),
+      wanted: Int32Array.from({ length: shape.wanted }, (_, i) => wanted[i] ?? 0),
       sampling: Float32Array.from(draws.flatMap((d) => [d.temperature, d.topK, d.topP, d.uniform])),
+      targetRows: Int32Array.from({ length: shape.targets }, (_, i) => targets[i]?.row ?? -1),
+      targets: Int32Array.from({ length: shape.targets }, (_, i) => targets[i]?.id ?? 0),
       ...attached.inputs(
-        Array.from({ length: rowCount }, (_, i) => (rows[i] ? adapterOf(adapters, rows[i].sequence) : undefined)),
+        Array.from({ length: shape.rows }, (_, i) => (rows[i] ? adapterOf(adapters, rows[i].sequence) : undefined)),
       ),
     });
   }
@@ -223,24 +257,24 @@ export class PagedForward {
     for (const program of entry?.byShape.values() ?? []) (await program).destroy();
   }
 
-  async #program(outputs: Outputs, rows: number, wanted: number, attached: Attached): Promise<Program> {
+  async #program(outputs: Outputs, shape: Shape, attached: Attached): Promise<Program> {
     const { key } = attached;
     const entry = this.#programs.get(key) ?? { uses: attached.uses, byShape: new Map<string, Promise<Program>>() };
     this.#programs.delete(key);
     this.#programs.set(key, entry);
     if (this.#programs.size > MAX_COMBINATIONS) await this.#evict(this.#programs.keys().next().value!);
-    const shape = `${rows}x${wanted} ${outputs}`;
-    const known = entry.byShape.get(shape);
+    const name = `${outputs} ${shape.rows}x${shape.wanted}x${shape.targets} of ${shape.sequences}`;
+    const known = entry.byShape.get(name);
     if (known) return known;
-    const made = this.#bind(outputs, rows, wanted, attached);
-    entry.byShape.set(shape, made);
-    made.catch(() => entry.byShape.delete(shape));
+    const made = this.#bind(outputs, shape, attached);
+    entry.byShape.set(name, made);
+    made.catch(() => entry.byShape.delete(name));
     return made;
   }
 
-  async #bind(outputs: Outputs, rows: number, wanted: number, attached: Attached): Promise<Program> {
-    const { pages, pageSize, maxSequences } = this.options;
-    const shape = { rows, outputs: wanted, sequences: maxSequences, maxPages: this.maxPages, pageSize, pages };
+  async #bind(outputs: Outputs, { rows, wanted, targets, sequences }: Shape, attached: Attached): Promise<Program> {
+    const { pages, pageSize } = this.options;
+    const shape = { rows, outputs: wanted, sequences, maxPages: this.maxPages, pageSize, pages };
     const { adapter, mix } = attached;
     const { graph, logits, ids, logprobs } = tracePaged(traceModelOf(this.#model), shape, { adapter, mix });
     const resolve = (name: string): DeviceBuffer => {
@@ -248,8 +282,18 @@ export class PagedForward {
       if (name.startsWith("cache/")) return this.#cache.get(name)!;
       return attached.buffer(name);
     };
-    const results = { logits: [logits], tokens: [ids, logprobs], both: [ids, logprobs, logits] }[outputs];
-    const made = await tunedPlan(graph, results, this.#model.device);
+    const scores = (): Tensor[] => {
+      const input = (name: string) => graph.input(name, [targets], "i32");
+      const scored = targetLogprob(logits, input("targetRows"), input("targets"));
+      return [scored.logprobs, scored.best];
+    };
+    const results = {
+      logits: () => [logits],
+      tokens: () => [ids, logprobs],
+      both: () => [ids, logprobs, logits],
+      targets: scores,
+    };
+    const made = await tunedPlan(graph, results[outputs](), this.#model.device);
     return Program.bind(this.#model.device, this.#arena, made, resolve, `forward ${rows} rows`);
   }
 }
@@ -265,6 +309,16 @@ interface Attached extends Omit<Mixture, "mix"> {
 function adapterOf(adapters: Adapters, sequence: number): AdapterWeights | undefined {
   return adapters instanceof Array ? adapters[sequence] : (adapters as AdapterWeights | undefined);
 }
+
+function nanAfter({ position, sequence }: Row, adapters: Adapters): DataError {
+  const adapter = adapterOf(adapters, sequence);
+  return new DataError(
+    `the model gave NaN after position ${position}${adapter ? `, with an adapter of ${adapter.adapter.method}` : ""}: its weights are damaged, or too large for their type`,
+  );
+}
+
+/** `row`: its number among the wanted ones. */
+const targetsOf = ({ targets = [] }: Row, row: number) => targets.map((id) => ({ row, id }));
 
 const wantedOf = (rows: readonly Row[]) => rows.flatMap((row, i) => (row.isWanted ? [i] : []));
 

@@ -1,14 +1,18 @@
 /** A language model in the sense of evaluation: text in, text and numbers out. */
+import { DataError } from "../errors/index.ts";
 import type { AdapterWeights } from "../nn/index.ts";
 import type { Tokenizer } from "../text/index.ts";
-import type { Generator, IdsSequence } from "./generator.ts";
+import type { Generator } from "./generator.ts";
+import type { IdsSequence } from "./ids-request.ts";
 import type {
   GeneratedSequence,
   GenerateRequest,
   GenerateResult,
   LanguageModel,
   LoglikelihoodRequest,
+  LoglikelihoodResult,
 } from "./language-model.ts";
+import { stopCheck } from "./stop-check.ts";
 
 export interface TextModelParts {
   readonly name: string;
@@ -18,42 +22,49 @@ export interface TextModelParts {
 }
 
 export function createLanguageModel({ name, generator, tokenizer, weights }: TextModelParts): LanguageModel {
+  const positions = generator.model.config.maxLength - (weights?.adapter.virtualTokens ?? 0);
   return {
     name,
     async generate(requests, options = {}) {
-      const room = generator.model.config.maxLength - (weights?.adapter.virtualTokens ?? 0);
-      const prompts = requests.map((request) => fitted(request, tokenizer, room));
+      const prompts = requests.map((request) => fitted(request, tokenizer, positions));
       const own = requests.map((request, i) => ({
         ...request,
         promptIds: prompts[i]!.promptIds,
-        ...stopCheck(request, tokenizer),
+        ...stopCheck(request.stop, tokenizer),
       }));
-      const toResult = (i: number, sequences: readonly IdsSequence[]): GenerateResult => ({
-        ...prompts[i]!,
-        sequences: sequences.map((s) => toText(s, requests[i]!, tokenizer)),
-      });
-      const results = await generator.generate(own, weights, {
+      const results: GenerateResult[] = [];
+      await generator.generate(own, weights, {
         signal: options.signal,
-        onResult: (i, sequences) => options.onResult?.(i, toResult(i, sequences)),
+        onResult(i, sequences) {
+          results[i] = { ...prompts[i]!, sequences: sequences.map((s) => toText(s, requests[i]!, tokenizer)) };
+          options.onResult?.(i, results[i]);
+        },
       });
-      return results.map((sequences, i) => toResult(i, sequences));
+      return results;
     },
     async loglikelihood(requests, options = {}) {
-      const encoded = requests.map((request) => encodePair(request, tokenizer));
-      const scored = await generator.score(
-        encoded.map((pair) => pair.ids),
+      const lengths = new Map<string, number>();
+      const pairs = requests.map((request, i) => fittedPair(request, i, tokenizer, positions, lengths));
+      const results: LoglikelihoodResult[] = [];
+      await generator.score(
+        pairs.map((pair) => pair.ids),
         weights,
-        { signal: options.signal, from: encoded.map((pair) => pair.contextLength) },
+        {
+          signal: options.signal,
+          from: pairs.map((pair) => pair.contextLength),
+          names: requests.map((request) => request.name),
+          onResult(i, { logprobs, isGreedy }) {
+            results[i] = {
+              logprob: logprobs.reduce((sum, x) => sum + x, 0),
+              tokenCount: logprobs.length,
+              isGreedy: isGreedy.every(Boolean),
+              cutTokens: pairs[i]!.cutTokens,
+            };
+            options.onResult?.(i, results[i]);
+          },
+        },
       );
-      return scored.map(({ logprobs, isGreedy }, i) => {
-        const result = {
-          logprob: logprobs.reduce((sum, x) => sum + x, 0),
-          tokenCount: logprobs.length,
-          isGreedy: isGreedy.every(Boolean),
-        };
-        options.onResult?.(i, result);
-        return result;
-      });
+      return results;
     },
   };
 }
@@ -74,14 +85,41 @@ function fitted(
   return { promptIds: ids.slice(cutTokens), cutTokens };
 }
 
+interface Pair {
+  readonly ids: number[];
+  /** Of them those that are given, at least one. */
+  readonly contextLength: number;
+}
+
+/**
+ * A pair that the model holds, as lm-evaluation-harness cuts it: the last maxLength + 1 ids, since nothing follows the last one. Throws DataError where that would cut
+ * the continuation. Without truncation it stays as it is: the generator refuses it.
+ */
+function fittedPair(
+  request: LoglikelihoodRequest,
+  index: number,
+  tokenizer: Tokenizer,
+  maxLength: number,
+  lengths: Map<string, number>,
+): Pair & { readonly cutTokens: number } {
+  const { ids, contextLength } = encodePair(request, tokenizer, lengths);
+  const cutTokens = request.truncation === "left" ? Math.max(0, ids.length - maxLength - 1) : 0;
+  if (cutTokens >= contextLength)
+    throw new DataError(
+      `${request.name ?? `prompt ${index}`}: its continuation has ${ids.length - contextLength} tokens, the model holds ${maxLength}, and only the context may be cut: shorten the continuation`,
+    );
+  return { ids: ids.slice(cutTokens), contextLength: contextLength - cutTokens, cutTokens };
+}
+
 /**
  * Context and continuation as lm-evaluation-harness splits them: blanks at the end of the context belong to the continuation, and the ids of the whole text
- * are cut where those of the context end.
+ * are cut where those of the context end. lengths: tokens of contexts already seen, since the choices of a question share theirs.
  */
 function encodePair(
   { context, continuation }: LoglikelihoodRequest,
   tokenizer: Tokenizer,
-): { ids: number[]; contextLength: number } {
+  lengths: Map<string, number>,
+): Pair {
   const blanks = context.length - context.trimEnd().length;
   const head = blanks > 0 ? context.slice(0, -blanks) : context;
   const tail = blanks > 0 ? context.slice(-blanks) + continuation : continuation;
@@ -90,14 +128,10 @@ function encodePair(
     const ids = tokenizer.encode(tail, { addSpecialTokens: false });
     return start === undefined ? { ids, contextLength: 1 } : { ids: [start, ...ids], contextLength: 1 };
   }
-  const whole = tokenizer.encode(head + tail, { addSpecialTokens: true });
-  return { ids: whole, contextLength: tokenizer.encode(head, { addSpecialTokens: true }).length };
-}
-
-function stopCheck({ stop }: GenerateRequest, tokenizer: Tokenizer) {
-  if (!stop || stop.length === 0) return {};
-  const texts = stop.filter((text) => text !== "");
-  return { shouldStop: (ids: readonly number[]) => texts.some((text) => tokenizer.decode(ids).includes(text)) };
+  const ids = tokenizer.encode(head + tail, { addSpecialTokens: true });
+  const contextLength = lengths.get(head) ?? tokenizer.encode(head, { addSpecialTokens: true }).length;
+  lengths.set(head, contextLength);
+  return { ids, contextLength };
 }
 
 function toText(sequence: IdsSequence, { stop }: GenerateRequest, tokenizer: Tokenizer): GeneratedSequence {

@@ -26,4 +26,5 @@ export { selectRows } from "./select-rows.ts";
 export { inverse, limitRowNorm, skew } from "./small-matrices.ts";
 export { softmax } from "./softmax.ts";
 export { swapAxes } from "./swap-axes.ts";
+export { targetLogprob } from "./target-logprob.ts";
 export { activation, type ActivationName, scale } from "./unary.ts";

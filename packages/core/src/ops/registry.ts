@@ -28,6 +28,7 @@ import { selectRowsOp } from "./select-rows.ts";
 import { inverseOp, limitRowNormOp, skewGradOp, skewOp } from "./small-matrices.ts";
 import { softmaxGradOp, softmaxOp } from "./softmax.ts";
 import { swapAxesOp } from "./swap-axes.ts";
+import { targetLogprobOp } from "./target-logprob.ts";
 import { activationGradOp, unaryOp } from "./unary.ts";
 
 export const ops: readonly Op[] = [
@@ -82,6 +83,7 @@ export const ops: readonly Op[] = [
   swapAxesOp,
   swigluGradOp,
   swigluOp,
+  targetLogprobOp,
   transposeOp,
   unaryOp,
   windowOp,

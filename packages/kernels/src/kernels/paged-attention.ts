@@ -84,6 +84,15 @@ export const pagedAttention = defineKernel<
     const wide = isWide(headDim);
     const [type, zero] = wide ? ["vec4f", "vec4f()"] : ["f32", "0.0"];
     const width = wide ? headDim / 4 : headDim;
+    // A CPU driver loads lane by lane, from workgroup memory too: there query and sums are variables, as many as it compiles fast.
+    const inVariables = capabilities.isSoftware && width <= 32;
+    const each = (text: (d: string) => string): string =>
+      inVariables
+        ? Array.from({ length: width }, (_, d) => text(`${d}`)).join("\n    ")
+        : `for (var d = 0u; d < ${width}u; d++) { ${text("d")} }`;
+    const [queryAt, sumAt] = inVariables
+      ? [(d: string) => `query_${d}`, (d: string) => `sum_${d}`]
+      : [(d: string) => `query[${d}]`, (d: string) => `sums[lane * ${width}u + ${d}]`];
     return `
 var<workgroup> query: array<${type}, ${width}>;
 var<workgroup> tops: array<f32, ${lanes}>;
@@ -101,8 +110,8 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
   for (var d = lane; d < ${width}u; d += ${lanes}u) {
     query[d] = q[index * ${width}u + d] * dims.scale;
   }
-  for (var d = 0u; d < ${width}u; d++) { sums[lane * ${width}u + d] = ${zero}; }
   workgroupBarrier();
+  ${inVariables ? each((d) => `let query_${d} = query[${d}]; var sum_${d} = ${zero};`) : each((d) => `${sumAt(d)} = ${zero};`)}
   var top = -1e30;
   var total = 0.0;
   let first = ${window > 0 ? `max(position - ${window - 1}, 0)` : "0"};
@@ -110,17 +119,16 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     let page = pages[sequence * dims.maxPages + u32(j) / ${pageSize}u];
     let at = ((u32(page) * ${pageSize}u + u32(j) % ${pageSize}u) * dims.kvHeads + kv_head) * ${width}u;
     var score = 0.0;
-    for (var d = 0u; d < ${width}u; d++) { score ${wide ? "+= dot(query[d], kCache[at + d])" : "= fma(query[d], kCache[at + d], score)"}; }
+    ${each((d) => `score ${wide ? `+= dot(${queryAt(d)}, kCache[at + ${d}])` : `= fma(${queryAt(d)}, kCache[at + ${d}], score)`};`)}
     ${alibi ? "score += slopes[head] * f32(j - position);" : ""}
     let next = max(top, score);
     let keep = exp(top - next);
     let p = exp(score - next);
     top = next;
     total = total * keep + p;
-    for (var d = 0u; d < ${width}u; d++) {
-      sums[lane * ${width}u + d] = sums[lane * ${width}u + d] * keep + p * vCache[at + d];
-    }
+    ${each((d) => `${sumAt(d)} = ${sumAt(d)} * keep + p * vCache[at + ${d}];`)}
   }
+  ${inVariables ? each((d) => `sums[lane * ${width}u + ${d}] = sum_${d};`) : ""}
   tops[lane] = top;
   totals[lane] = total;
   workgroupBarrier();
