@@ -2,6 +2,9 @@
 import type { GenerateOptions } from "@graft/core/generate";
 import { z } from "zod";
 
+const noBeams = "beam search is not served; use graft generate --num-beams";
+const noPenalty = "is not offered; use repetition_penalty";
+
 export const samplingFields = {
   temperature: z.number().min(0).max(2).nullish(),
   top_p: z.number().gt(0).max(1).nullish(),
@@ -12,6 +15,12 @@ export const samplingFields = {
   seed: z.int().nullish(),
   stop: z.union([z.string(), z.array(z.string()).max(16)]).nullish(),
   stream: z.boolean().nullish(),
+  // What would change the answer and is not there must not be passed over in silence.
+  use_beam_search: z.literal(false, noBeams).nullish(),
+  num_beams: z.literal(1, noBeams).nullish(),
+  frequency_penalty: z.literal(0, noPenalty).nullish(),
+  presence_penalty: z.literal(0, noPenalty).nullish(),
+  logit_bias: z.strictObject({}, "is not offered").nullish(),
   stream_options: z.looseObject({ include_usage: z.boolean().nullish() }).nullish(),
 };
 
