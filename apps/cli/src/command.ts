@@ -83,6 +83,8 @@ function kindOf(property: JsonProperty): Field["kind"] {
   if (types.includes("array")) return "array";
   if (types.includes("object")) return "object";
   if (types.includes("boolean")) return "boolean";
+  // A number or a word: read as text, and by the schema as what it is.
+  if (types.includes("string")) return "string";
   if (types.includes("number") || types.includes("integer")) return "number";
   return "string";
 }

@@ -18,6 +18,10 @@ export const config = {
     files: env.VK_DRIVER_FILES ?? env.VK_ICD_FILENAMES,
   },
   apiKey: env.GRAFT_API_KEY,
+  /** Of the model that judges answers. */
+  judgeApiKey: env.GRAFT_JUDGE_API_KEY,
+  /** PATH: where the interpreter of programs that a model writes is looked for. */
+  searchPath: env.PATH ?? "",
   /** Autotuning: on, off, or as the device suggests. */
   tune: env.GRAFT_TUNE === undefined ? undefined : env.GRAFT_TUNE !== "off" && env.GRAFT_TUNE !== "0",
   /** Cache, token, endpoint and offline switch of the Hugging Face hub: HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE. */

@@ -54,6 +54,23 @@ export const commands: Readonly<
     summary: "serve a base and its adapters over HTTP, OpenAI-compatible",
     load: () => load(import("./commands/serve.ts")),
   },
+  "runs ls": { summary: "list the runs that were recorded", load: () => load(import("./commands/runs/ls.ts")) },
+  "runs show": {
+    summary: "show a run's figures, settings and hashes",
+    load: () => load(import("./commands/runs/show.ts")),
+  },
+  "runs diff": {
+    summary: "say how two runs differ, and whether one really beats the other",
+    load: () => load(import("./commands/runs/diff.ts")),
+  },
+  "runs reproduce": {
+    summary: "run an evaluation again and say whether the numbers match",
+    load: () => load(import("./commands/runs/reproduce.ts")),
+  },
+  "datasets check": {
+    summary: "find test questions in training data",
+    load: () => load(import("./commands/datasets/check.ts")),
+  },
   study: {
     summary: "compare adapter methods on models and tasks, as the paper's tables do",
     load: () => load(import("./commands/study.ts")),

@@ -1,7 +1,7 @@
 import { loadBaseModel } from "@graft/core/models";
 import { loadTokenizer } from "@graft/core/text";
 import { findPromptTemplate, readRows } from "@graft/core/data";
-import { runTask, taskFor } from "@graft/eval";
+import { primaryFigure, runTask, taskFor } from "@graft/eval";
 import { openCommandDevice } from "../device.ts";
 import { startServer } from "@graft/server";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -87,7 +87,8 @@ async function measure(
 ) {
   const language = await loadLanguageModel({ model, adapter, maxSequences: 32 });
   try {
-    return await runTask(taskFor("micro-math"), language, { dataDirs: [data], limit: problems, batchSize: 50, signal });
+    const result = await runTask(taskFor("micro-math"), language, { dataDirs: [data], limit: problems, signal });
+    return { acc: primaryFigure(result).value, count: result.count };
   } finally {
     await language.close();
   }

@@ -8,9 +8,12 @@ import { z } from "zod";
 import { defineCommand, oneOf, UsageError } from "../command.ts";
 import { resolveModelFolder } from "../load-model.ts";
 import { dtypeOption, modelOptions, quantizationOf, quantizationOptions } from "../model-options.ts";
+import { chosenTasks } from "../eval/chosen-tasks.ts";
+import { dataDirsOf } from "../eval/data-dirs.ts";
 import { adapterConfigOf, adapterOptions } from "../train/adapter-options.ts";
 import { lossPlot, trainingProgress } from "../train/progress.ts";
 import { trainRun } from "../train/run.ts";
+import { openTaskEvals } from "../train/task-evals.ts";
 
 const options = z.object({
   baseModel: modelOptions.model,
@@ -43,6 +46,12 @@ const options = z.object({
     .default(false)
     .describe("recompute layers instead of keeping their activations"),
   evalStep: z.int().min(0).default(200).describe("steps between validations; 0 is only at the end"),
+  evalTasks: z
+    .array(z.string())
+    .default([])
+    .describe("tasks to run at each validation and at the end: names, groups, or files that describe one"),
+  evalLimit: z.int().min(1).default(100).describe("problems of each of them"),
+  evalDataDir: z.array(z.string()).default([]).describe("folders with their files, such as gsm8k/test.json"),
   saveStep: z.int().min(0).default(200).describe("steps between checkpoints; 0 is never"),
   saveTotalLimit: z.int().min(1).default(3).describe("checkpoints kept, the best one besides"),
   trainOnInputs: z.boolean().default(true).describe("learn the prompt too; false masks it"),
@@ -86,6 +95,7 @@ export default defineCommand({
     "graft train --base-model DIR --data-path rows.json --output-dir out --adapter-name prefix-tuning --num-virtual-tokens 30",
     "graft train --base-model DIR --data-path more.json --output-dir further --from-adapter out",
     "graft train --config run.yaml --resume-from-checkpoint true",
+    "graft train --base-model DIR --data-path rows.json --output-dir out --eval-tasks gsm8k,svamp --eval-limit 50 --eval-data-dir datasets",
     "graft train --base-model DIR --data-path rows.json --output-dir out --load-4bit --target-modules all-linear",
   ],
   options,
@@ -103,6 +113,16 @@ export default defineCommand({
         ? { config: readAdapterConfig(o.fromAdapter), unused: [] }
         : adapterConfigOf(o, folder);
       for (const flag of unused) log(`${flag} is no option of ${o.adapterName} and is not used`);
+      const tasks = o.evalTasks.length > 0 ? await chosenTasks(o.evalTasks) : [];
+      const taskEvals =
+        tasks.length > 0
+          ? openTaskEvals(
+              model,
+              tokenizer,
+              { tasks, dataDirs: dataDirsOf(o.evalDataDir), limit: o.evalLimit, promptTemplate: o.promptTemplate },
+              log,
+            )
+          : undefined;
       const result = await trainRun(
         model,
         tokenizer,
@@ -135,9 +155,10 @@ export default defineCommand({
           saveTotalLimit: o.saveTotalLimit,
           resumeFromCheckpoint: o.resumeFromCheckpoint,
         },
-        { progress: trainingProgress(log), signal },
+        { progress: trainingProgress(log), signal, taskEvals },
       );
-      const { losses, evalLosses, steps, trainableParameters, reason, tokensPerSecond } = result;
+      await taskEvals?.close();
+      const { losses, evalLosses, taskScores, steps, trainableParameters, reason, tokensPerSecond } = result;
       if (o.json) {
         print(
           JSON.stringify({
@@ -147,6 +168,7 @@ export default defineCommand({
             trainable_parameters: trainableParameters,
             losses,
             eval_losses: evalLosses,
+            ...(taskScores.length > 0 ? { eval_tasks: taskScores } : {}),
             tokens_per_second: tokensPerSecond,
           }),
         );

@@ -30,6 +30,8 @@ import { join } from "node:path";
 import { z } from "zod";
 import { checkpointSteps, findCheckpoint, loadCheckpoint, pruneCheckpoints, saveCheckpoint } from "./checkpoint.ts";
 import type { Progress } from "./progress.ts";
+import { writeTrainingRecord } from "./record.ts";
+import type { TaskEvals } from "./task-evals.ts";
 
 export interface TrainRunOptions extends Omit<TrainerOptions, "accumulation"> {
   readonly dataPath: string;
@@ -56,6 +58,8 @@ export interface TrainResult {
   readonly adapter: LoadedAdapter;
   readonly losses: readonly number[];
   readonly evalLosses: readonly { readonly step: number; readonly loss: number }[];
+  /** The figures of tasks that were run in between. */
+  readonly taskScores: readonly { readonly step: number; readonly scores: Readonly<Record<string, number>> }[];
   readonly steps: number;
   readonly trainableParameters: number;
   readonly reason: "finished" | "stopped";
@@ -76,10 +80,10 @@ export async function trainRun(
   model: BaseModel,
   tokenizer: Tokenizer,
   options: TrainRunOptions,
-  tools: { readonly progress: Progress; readonly signal: AbortSignal },
+  tools: { readonly progress: Progress; readonly signal: AbortSignal; readonly taskEvals?: TaskEvals | undefined },
 ): Promise<TrainResult> {
   const { outputDir } = options;
-  const { progress, signal } = tools;
+  const { progress, signal, taskEvals } = tools;
   const base = baseOf(model);
   const { virtualTokens = 0 } = bindAdapter(options.adapterConfig, base, "adapter config");
   makeFolder(outputDir);
@@ -122,6 +126,7 @@ export async function trainRun(
     .reduce((sum, p) => sum + p.shape.reduce((a, b) => a * b, 1), 0);
   const losses: number[] = [];
   const evalLosses: { step: number; loss: number }[] = [];
+  const taskScores: { step: number; scores: Readonly<Record<string, number>> }[] = [];
   let best = checkpoint?.best;
   let reason: TrainResult["reason"] = "finished";
   let steps = checkpoint?.resume.state.step ?? 0;
@@ -152,11 +157,15 @@ export async function trainRun(
     progress.end();
   }
   const final = finishAdapter(best ?? adapter, base);
-  await writeFilesAtomic(outputDir, (folder) => writeAdapterFiles(folder, final, base));
+  await writeFilesAtomic(outputDir, async (folder) => {
+    await writeAdapterFiles(folder, final, base);
+    writeTrainingRecord(folder, options, steps);
+  });
   return {
     adapter: final,
     losses,
     evalLosses,
+    taskScores,
     steps,
     trainableParameters,
     reason,
@@ -174,6 +183,23 @@ export async function trainRun(
     return folder;
   }
 
+  function isEvalStep({ step, totalSteps }: Extract<TrainEvent, { type: "step" }>): boolean {
+    return step === totalSteps || (options.evalSteps > 0 && step % options.evalSteps === 0);
+  }
+
+  async function runTasks(evals: TaskEvals, step: number): Promise<void> {
+    // Ctrl-C in the middle ends the tasks; the training then saves and stops as ever.
+    const scores = await evals.run(weights, signal).catch((error: unknown) => {
+      if (signal.aborted) return undefined;
+      throw error;
+    });
+    if (!scores) return;
+    record({ step, tasks: scores });
+    taskScores.push({ step, scores });
+    const said = Object.entries(scores).map(([task, score]) => `${task} ${score.toFixed(3)}`);
+    progress.note(`step ${step}  ${said.join("  ")}`);
+  }
+
   async function handle(event: TrainEvent): Promise<void> {
     switch (event.type) {
       case "step": {
@@ -184,6 +210,7 @@ export async function trainRun(
         tokens += event.tokens;
         seconds += event.tokens / event.tokensPerSecond;
         progress.step(event);
+        if (taskEvals && isEvalStep(event)) await runTasks(taskEvals, event.step);
         return;
       }
       case "eval":

@@ -1,0 +1,182 @@
+/** `graft eval` and `graft runs` as a person meets them. */
+import { expect, test } from "bun:test";
+import { existsSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { eventually, expectFailure, graft, micro, root, start, succeed } from "./process.ts";
+
+const common = join(root, "models/graft-micro-llama-common");
+const scratch = mkdtempSync(join(tmpdir(), "graft-eval-"));
+const db = join(scratch, "graft.sqlite");
+let folders = 0;
+const newFolder = () => join(scratch, `out-${folders++}`);
+
+interface Results {
+  readonly results: Record<string, Record<string, number>>;
+  readonly graft: { readonly run: string; readonly tasks: Record<string, { readonly contamination: string[] }> };
+}
+const readJson = <T>(path: string) => JSON.parse(readFileSync(path, "utf8")) as T;
+const samplesIn = (path: string) =>
+  readFileSync(path, "utf8")
+    .split("\n")
+    .filter(Boolean)
+    .map((line) => JSON.parse(line) as { doc_id: number; resps: unknown; acc: number });
+
+test("a base and an adapter are measured, compared, written down and recorded", async () => {
+  const output = newFolder();
+  const { out } = await succeed(
+    ...["eval", "--model", micro, "--adapter", "none", "--adapter", `common=${common}`, "--tasks", "micro-common"],
+    ...["--limit", "40", "--output", output, "--db", db],
+  );
+  expect(out).toContain("| common | micro-common | 2 | fixed | 0 | 40 | acc |");
+  expect(out).toContain("McNemar | common is better |");
+  const results = readJson<Results>(join(output, "common/results.json"));
+  expect(results.results["micro-common"]!["acc,fixed"]).toBeGreaterThan(0.7);
+  expect(results.results["micro-common"]!.sample_len).toBe(40);
+  const samples = samplesIn(join(output, "common/samples_micro-common.jsonl"));
+  expect(samples.map((sample) => sample.doc_id)).toEqual([...Array(40).keys()]);
+  expect(readFileSync(join(output, "table.md"), "utf8")).toBe(out);
+  const page = readFileSync(join(output, "report.html"), "utf8");
+  expect(page).toContain("<svg");
+  expect(page).toContain("graft-micro-llama, micro-common: 40 of 40 wrong");
+  expect(page).not.toContain("<script");
+
+  const listed = await succeed("runs", "ls", "--db", db);
+  expect(listed.out).toContain("micro-common");
+  const run = results.graft.run;
+  const shown = await succeed("runs", "show", run, "--db", db);
+  expect(shown.out).toContain(run);
+  const again = await succeed("runs", "reproduce", run, "--db", db);
+  expect(again.out).toContain("identical");
+}, 120_000);
+
+test("the same answers and figures with any batch size, in every scoring", async () => {
+  for (const scoring of ["fixed", "paper", "loglikelihood"]) {
+    const run = async (batchSize: string) => {
+      const output = newFolder();
+      await succeed(
+        ...["eval", "--model", micro, "--adapter", common, "--tasks", "micro-common,micro-math", "--scoring", scoring],
+        ...["--limit", "12", "--batch-size", batchSize, "--output", output, "--db", "none"],
+      );
+      const suffix = scoring === "fixed" ? "" : `_${scoring}`;
+      return ["micro-common", "micro-math"].flatMap((task) =>
+        samplesIn(join(output, `samples_${task}${suffix}.jsonl`)),
+      );
+    };
+    const alone = await run("1");
+    expect(alone).toHaveLength(24);
+    expect(await run("8")).toEqual(alone);
+    expect(await run("auto")).toEqual(alone);
+  }
+}, 240_000);
+
+test("killed in the middle, it goes on where it was and ends the same", async () => {
+  const args = (output: string) => [
+    ...["eval", "--model", micro, "--adapter", common, "--tasks", "micro-common", "--batch-size", "1", "--limit", "60"],
+    ...["--output", output, "--db", db, "--json"],
+  ];
+  const whole = newFolder();
+  await succeed(...args(whole));
+  const cut = newFolder();
+  const running = start(args(cut));
+  const path = join(cut, "samples_micro-common.jsonl");
+  await eventually("a few samples", () => (existsSync(path) && samplesIn2(path) > 5 ? true : undefined));
+  running.child.kill("SIGKILL");
+  await running.outcome();
+  const kept = samplesIn2(path);
+  expect(kept).toBeLessThan(60);
+  const { out } = await succeed(...args(cut));
+  expect(samplesIn(path)).toEqual(samplesIn(join(whole, "samples_micro-common.jsonl")));
+  expect((JSON.parse(out) as Results).results).toEqual(readJson<Results>(join(whole, "results.json")).results);
+  // Another question is another folder's.
+  expectFailure(await graft(...args(cut), "--seed", "7"), 1, "choose another --output");
+}, 120_000);
+
+/** Whole lines of a file that is being written. */
+const samplesIn2 = (path: string) => readFileSync(path, "utf8").split("\n").length - 1;
+
+test("a task of one's own is a file", async () => {
+  const rows = join(scratch, "rows.jsonl");
+  writeFileSync(
+    rows,
+    ["red", "blue"].map((colour) => `${JSON.stringify({ what: "ball", colour, options: ["red", "blue"] })}\n`).join(""),
+  );
+  const task = join(scratch, "colours.json");
+  writeFileSync(
+    task,
+    JSON.stringify({
+      task: "colours",
+      dataset_path: "rows.jsonl",
+      output_type: "multiple_choice",
+      doc_to_text: "The {{what}} is {{colour}}. The colour of the {{what}} is",
+      doc_to_choice: "options",
+      doc_to_target: "colour",
+    }),
+  );
+  const { out } = await succeed("eval", "--model", micro, "--tasks", task, "--db", "none", "--json");
+  const { results } = JSON.parse(out) as Results;
+  expect(results.colours).toMatchObject({ sample_len: 2 });
+  expect(results.colours!["acc,none"]).toBeGreaterThanOrEqual(0);
+  const wrong = join(scratch, "wrong.yaml");
+  writeFileSync(wrong, "task: wrong\ndataset_path: rows.jsonl\noutput_type: guess\ndoc_to_text: x\ndoc_to_target: y\n");
+  expectFailure(await graft("eval", "--model", micro, "--tasks", wrong, "--db", "none"), 1, wrong, "output_type");
+}, 60_000);
+
+test("an adapter is asked the way it was trained, tasks run while it trains, and what it has seen is flagged", async () => {
+  const seen = join(root, "models/data/micro-common-test.json");
+  const adapter = newFolder();
+  const { out: trained } = await succeed(
+    ...["train", "--base-model", micro, "--data-path", seen, "--output-dir", adapter, "--prompt-template", "alpaca"],
+    ...["--max-rows", "16", "--max-steps", "2", "--batch-size", "4", "--micro-batch-size", "4", "--val-set-size", "0"],
+    ...[
+      "--target-modules",
+      "q_proj",
+      "--eval-tasks",
+      "micro-common",
+      "--eval-limit",
+      "4",
+      "--eval-step",
+      "1",
+      "--json",
+    ],
+  );
+  const { eval_tasks } = JSON.parse(trained) as { eval_tasks: { step: number; scores: Record<string, number> }[] };
+  expect(eval_tasks.map(({ step }) => step)).toEqual([1, 2]);
+  expect(eval_tasks[0]!.scores["micro-common"]).toBeGreaterThanOrEqual(0);
+  expect(readFileSync(join(adapter, "metrics.jsonl"), "utf8")).toContain('"tasks":{"micro-common":');
+  const { out, err } = await succeed(
+    ...[
+      "eval",
+      "--model",
+      micro,
+      "--adapter",
+      adapter,
+      "--tasks",
+      "micro-common",
+      "--limit",
+      "20",
+      "--db",
+      "none",
+      "--json",
+    ],
+  );
+  expect(err).toContain("asked with the prompt template alpaca");
+  const { graft: own } = JSON.parse(out) as Results;
+  expect(own.tasks["micro-common"]!.contamination).toEqual([
+    expect.stringMatching(/^100 % of these questions are in micro-common-test\.json/),
+  ]);
+}, 120_000);
+
+test("what cannot be run is said before anything is loaded", async () => {
+  const model = ["eval", "--model", micro, "--db", "none"];
+  expectFailure(await graft(...model, "--tasks", "gsm8"), 1, 'unknown task "gsm8"; did you mean gsm8k?');
+  expectFailure(await graft(...model, "--tasks", "human_eval"), 1, "--allow-code-execution");
+  expectFailure(await graft(...model, "--tasks", "micro-math", "--scoring", "papers"), 2, "--scoring");
+  expectFailure(await graft(...model, "--tasks", "gsm8k"), 1, "graft datasets pull gsm8k");
+  expectFailure(await graft(...model, "--tasks", "micro-math", "--adapter", "a", "--adapter", "b/a"), 2, 'called "a"');
+  expectFailure(
+    await graft("eval", "--endpoint", "nowhere", "--model", "x", "--tasks", "micro-math", "--db", "none"),
+    1,
+    "the endpoint",
+  );
+}, 120_000);
