@@ -167,6 +167,47 @@ test("an adapter is asked the way it was trained, tasks run while it trains, and
   ]);
 }, 120_000);
 
+test("a server is measured like the model that it serves, and gives the same answers", async () => {
+  const server = Bun.spawn(
+    [
+      ...[
+        process.execPath,
+        join(root, "apps/cli/src/main.ts"),
+        "serve",
+        "--model",
+        micro,
+        "--adapter",
+        `common=${common}`,
+      ],
+      ...["--port", "0", "--json", "--data-dir", newFolder()],
+    ],
+    { stdio: ["ignore", "pipe", "ignore"] },
+  );
+  try {
+    const { value } = await server.stdout.getReader().read();
+    const { url } = JSON.parse(new TextDecoder().decode(value)) as { url: string };
+    for (const scoring of ["fixed", "loglikelihood"]) {
+      const run = async (...args: readonly string[]) => {
+        const output = newFolder();
+        const { out } = await succeed(
+          ...["eval", ...args, "--tasks", "micro-common", "--scoring", scoring, "--limit", "10", "--output", output],
+          ...["--db", "none", "--json"],
+        );
+        const suffix = scoring === "fixed" ? "" : `_${scoring}`;
+        const samples = samplesIn(join(output, `samples_micro-common${suffix}.jsonl`));
+        return { results: (JSON.parse(out) as Results).results, said: samples.map(({ resps }) => resps) };
+      };
+      const own = await run("--model", micro, "--adapter", common);
+      const served = await run("--endpoint", `${url}/v1`, "--model", "common");
+      expect(served.results).toEqual(own.results);
+      if (scoring === "fixed") expect(served.said).toEqual(own.said);
+    }
+  } finally {
+    server.kill();
+    await server.exited;
+  }
+}, 120_000);
+
 test("what cannot be run is said before anything is loaded", async () => {
   const model = ["eval", "--model", micro, "--db", "none"];
   expectFailure(await graft(...model, "--tasks", "gsm8"), 1, 'unknown task "gsm8"; did you mean gsm8k?');

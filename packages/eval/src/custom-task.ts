@@ -15,9 +15,9 @@ const descriptionSchema = z.strictObject({
   version: z.int().min(0).default(1),
   description: z.string().default("a task of your own"),
   /** JSON or JSON Lines, also gzipped; beside the description, or in a data folder. */
-  dataset_path: z.string(),
+  dataset_path: z.string().min(1),
   /** Shots come from here; default: from the other problems. */
-  fewshot_path: z.string().optional(),
+  fewshot_path: z.string().min(1).optional(),
   output_type: z.enum(["generate_until", "multiple_choice"]),
   /** Jinja over the fields of a row, or the name of a field. */
   doc_to_text: z.string(),
@@ -208,20 +208,45 @@ async function readDocs(path: string): Promise<Doc[]> {
 const placeOf = (file: string, folder: string): string => (isAbsolute(file) ? file : join(folder, file));
 const asText = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value));
 
-/** Fills templates; each text is parsed once. A name that the row does not have is an error, not an empty text. */
+/** Fills templates; each text is parsed once. A name that the row does not have is an error, not an empty text, unless the template asks whether it is defined. */
 function renderer(path: string): Fill {
   const programs = new Map<string, ReturnType<typeof parse>>();
   return (source, doc) => {
+    const fields = new Fields();
+    let text: string;
     try {
       const program = programs.get(source) ?? parse(tokenize(source));
       programs.set(source, program);
       const environment = new Environment();
       for (const [name, value] of Object.entries({ true: true, false: false, none: null, ...doc }))
         environment.set(name, value);
-      return String(new Interpreter(environment).run(program).value);
+      for (const [name, value] of environment.variables) fields.set(name, value);
+      environment.variables = fields;
+      text = String(new Interpreter(environment).run(program).value);
     } catch (cause) {
       const said = cause instanceof Error ? cause.message : String(cause);
       throw new ConfigError(`${path}: the template ${JSON.stringify(source)}: ${said}`, { cause });
     }
+    for (const name of fields.missing) {
+      if (new RegExp(`\\b${name}\\s*(is\\s|\\|\\s*default)`).test(source)) continue;
+      const given = Object.keys(doc).join(", ");
+      throw new DataError(
+        `${path}: the template ${JSON.stringify(source)} names ${name}; the row has the fields ${given}`,
+      );
+    }
+    return text;
   };
 }
+
+/** A template's names; remembers those that were looked for in vain. */
+class Fields extends Map<string, AnyRuntimeValue> {
+  readonly missing = new Set<string>();
+
+  override has(name: string): boolean {
+    const isThere = super.has(name);
+    if (!isThere) this.missing.add(name);
+    return isThere;
+  }
+}
+
+type AnyRuntimeValue = Environment["variables"] extends Map<string, infer V> ? V : never;

@@ -1,5 +1,5 @@
 /** What `graft eval` can be asked for; stored with every run, so that it can be run again. */
-import { scoringNames } from "@graft/eval";
+import { NO_ISOLATION, scoringNames } from "@graft/eval";
 import { z } from "zod";
 import { oneOf } from "../command.ts";
 import { modelOptions } from "../model-options.ts";
@@ -41,6 +41,11 @@ export const evalOptions = z.object({
       "training files: scores whose questions are in them are flagged; an adapter's own file is looked at anyway",
     ),
   allowCodeExecution: z.boolean().default(false).describe("run programs that the model writes, locked down"),
+  codeIsolation: oneOf(["namespaces", NO_ISOLATION])
+    .default("namespaces")
+    .describe(
+      "how they are locked down; the other one only keeps limits and time, for a container that is thrown away",
+    ),
   judgeUrl: z.string().optional().describe("OpenAI-compatible server of the model that judges, such as http://host/v1"),
   judgeModel: z.string().optional().describe("its name there; the key is GRAFT_JUDGE_API_KEY"),
   endpoint: z

@@ -146,7 +146,7 @@ async function openServices(o: EvalSettings, tasks: readonly Task[]): Promise<Se
   return {
     runProgram:
       needs.has("code-execution") && o.allowCodeExecution
-        ? await createProgramRunner({ searchPath: config.searchPath })
+        ? await createProgramRunner({ searchPath: config.searchPath, isolation: o.codeIsolation })
         : undefined,
     askJudge:
       needs.has("judge") && o.judgeUrl !== undefined && o.judgeModel !== undefined
