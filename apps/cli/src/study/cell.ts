@@ -1,149 +1,298 @@
-/** One cell of a study: an adapter of one method, trained on one model for one task, and measured. */
+/** One cell of a study: an adapter trained on one model for one task with one seed, and measured. What is done is kept in a folder that is named after all that it depends on. */
 import { adapterVersion, baseOf, loadAdapter } from "@graft/adapters";
 import { createLanguageModel, Generator } from "@graft/core/generate";
 import { makeFolder, readJson, writeFileAtomic } from "@graft/core/io";
-import { type BaseModel, loadBaseModel } from "@graft/core/models";
+import type { BaseModel } from "@graft/core/models";
 import { AdapterWeights } from "@graft/core/nn";
 import { loadTokenizer } from "@graft/core/text";
-import { runTask, taskFor } from "@graft/eval";
-import type { Device } from "@graft/kernels";
+import { adamwDefaults, TrainingDiverged } from "@graft/core/train";
+import { findDataset, primaryFigure, runTask, scoringOf, type Task, type TaskResult, valueOf } from "@graft/eval";
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import { microData, microModels, microRecipe } from "../micro.ts";
+import { dataDirsOf } from "../eval/data-dirs.ts";
+import { decodingOf } from "../eval/decoding.ts";
+import type { System } from "../eval/systems.ts";
+import type { ContaminationChecks } from "../eval/contamination.ts";
+import { counter } from "../progress.ts";
 import { checkpointSteps } from "../train/checkpoint.ts";
 import { trainingProgress } from "../train/progress.ts";
+import { readTrainingRecord } from "../train/record.ts";
 import { trainRun } from "../train/run.ts";
-import { configOf, recipes } from "./recipes.ts";
-
-/** "base" is the model without an adapter. */
-export interface Cell {
-  readonly model: string;
-  readonly method: string;
-  readonly task: string;
-}
-
-const resultSchema = z.object({
-  model: z.string(),
-  method: z.string(),
-  task: z.string(),
-  acc: z.number(),
-  acc_stderr: z.number(),
-  count: z.number(),
-  trainable_parameters: z.number(),
-  steps: z.number(),
-  learning_rate: z.number(),
-  final_loss: z.number().nullable(),
-  train_seconds: z.number(),
-  /** Hash of all that the result depends on. */
-  setting: z.string(),
-});
-export type CellResult = z.output<typeof resultSchema>;
+import type { Cell, CellAdapter } from "./grid.ts";
+import { type CellResult, type Score, scoreSchema, type Trained, trainedSchema } from "./results.ts";
+import { isDescription, type Study } from "./schema.ts";
 
 export interface CellTools {
-  readonly device: Device;
+  readonly study: Pick<Study, "training" | "evaluation">;
   readonly outputDir: string;
-  readonly steps: number;
-  readonly limit: number | undefined;
+  /** Of the task that a cell is for. */
+  readonly tasksOf: (cell: Cell) => readonly Task[];
+  /** Of a file, and of a model folder. */
+  readonly fileHash: (path: string) => Promise<string>;
+  readonly modelHash: (folder: string) => Promise<string>;
+  readonly contamination: ContaminationChecks;
+  /** Folder of a cell's model. */
+  readonly folderOf: (cell: Cell) => string;
   readonly signal: AbortSignal;
   readonly log: (line: string) => void;
 }
 
-const folderOf = (outputDir: string, { model, method, task }: Cell) => join(outputDir, "cells", model, method, task);
-
-/** The stored result of a cell, if it is of these settings. */
-export function storedResult(cell: Cell, tools: CellTools): CellResult | undefined {
-  const path = join(folderOf(tools.outputDir, cell), "result.json");
-  if (!existsSync(path)) return undefined;
-  const stored = readJson(path, resultSchema);
-  return stored.setting === settingOf(cell, tools) ? stored : undefined;
+interface Places {
+  /** Of the adapter; what it holds is one training's. */
+  readonly folder: string;
+  /** Of the measurement. */
+  readonly measured: string;
 }
 
-function settingOf({ model, method, task }: Cell, { steps, limit }: CellTools): string {
-  const hash = createHash("sha256");
-  const recipe = method === "base" ? undefined : { ...recipes[method], config: configOf(method), steps };
-  hash.update(JSON.stringify({ model, task, version: taskFor(task).version, limit, recipe, microRecipe }));
-  const files = [
-    join(microModels, model, "model.safetensors"),
-    ...["train", "test"].map((part) => join(microData, `${task}-${part}.json`)),
-  ];
-  for (const path of files) hash.update(readFileSync(path));
-  return hash.digest("hex");
+const RESULT = "result.json";
+const TRAINED = "trained.json";
+
+/** The stored result of a cell. */
+export async function storedResult(cell: Cell, tools: CellTools): Promise<CellResult | undefined> {
+  const { folder, measured } = await placesOf(cell, tools);
+  const trained = storedTraining(folder);
+  if (trained && trained.failure !== null) return resultOf(cell, trained, []);
+  const path = join(measured, RESULT);
+  return existsSync(path) ? resultOf(cell, trained, readJson(path, z.array(scoreSchema))) : undefined;
 }
 
 /** Trains, or goes on where an earlier run was stopped, measures, and stores the result. Undefined if it was stopped. */
-export async function runCell(cell: Cell, tools: CellTools): Promise<CellResult | undefined> {
-  const folder = folderOf(tools.outputDir, cell);
-  const setting = settingOf(cell, tools);
-  const path = join(microModels, cell.model);
-  const model = loadBaseModel(tools.device, path);
-  try {
-    const trained = cell.method === "base" ? undefined : await trainCell(cell, folder, setting, model, tools);
-    if (trained?.reason === "stopped") return undefined;
-    const { acc, accStderr, count } = await measureCell(cell, trained && folder, model, tools);
-    const result: CellResult = {
-      ...cell,
-      acc,
-      acc_stderr: accStderr,
-      count,
-      trainable_parameters: trained?.trainableParameters ?? 0,
-      steps: trained?.steps ?? 0,
-      learning_rate: recipes[cell.method]?.learningRate ?? 0,
-      final_loss: trained?.losses.at(-1) ?? null,
-      train_seconds: trained?.seconds ?? 0,
-      setting,
-    };
-    makeFolder(folder);
-    writeFileAtomic(join(folder, "result.json"), [`${JSON.stringify(result, null, 2)}\n`]);
-    return result;
-  } finally {
-    model.destroy();
-  }
+export async function runCell(cell: Cell, model: BaseModel, tools: CellTools): Promise<CellResult | undefined> {
+  const { folder, measured } = await placesOf(cell, tools);
+  const { adapter } = cell;
+  const trained = adapter && (storedTraining(folder) ?? (await trainCell(cell, adapter, folder, model, tools)));
+  if (adapter && !trained) return undefined;
+  if (trained && trained.failure !== null) return resultOf(cell, trained, []);
+  const scores = await measureCell(cell, adapter && folder, measured, model, tools).catch((error: unknown) => {
+    // What was measured by then is kept.
+    if (tools.signal.aborted) return undefined;
+    throw error;
+  });
+  if (!scores) return undefined;
+  writeFileAtomic(join(measured, RESULT), [`${JSON.stringify(scores, null, 2)}\n`]);
+  return resultOf(cell, trained, scores);
 }
 
-async function trainCell(cell: Cell, folder: string, setting: string, model: BaseModel, tools: CellTools) {
-  // What lies there belongs to other settings, unless it says otherwise.
-  const mark = join(folder, "setting");
-  const isSame = existsSync(mark) && readFileSync(mark, "utf8") === setting;
-  if (!isSame) rmSync(folder, { recursive: true, force: true });
-  const hasCheckpoint = isSame && checkpointSteps(folder).length > 0;
-  makeFolder(folder);
-  writeFileAtomic(mark, [setting]);
-  const started = performance.now();
-  const result = await trainRun(
-    model,
-    loadTokenizer(model.path),
-    {
-      ...microRecipe,
-      dataPath: join(microData, `${cell.task}-train.json`),
-      outputDir: folder,
-      adapterConfig: { ...configOf(cell.method), base_model_name_or_path: cell.model },
-      maxSteps: tools.steps,
-      learningRate: recipes[cell.method]!.learningRate,
-      saveSteps: Math.max(1, Math.floor(tools.steps / 3)),
-      ...(hasCheckpoint ? { resumeFromCheckpoint: "true" } : {}),
-    },
-    { progress: trainingProgress(tools.log, 50), signal: tools.signal },
+async function placesOf(
+  cell: Cell,
+  { study, outputDir, tasksOf, fileHash, modelHash, folderOf }: CellTools,
+): Promise<Places> {
+  const { model, task, adapter, seed } = cell;
+  const hash = (value: unknown): string =>
+    createHash("sha256").update(JSON.stringify(value)).digest("hex").slice(0, 16);
+  const base = { base: await modelHash(folderOf(cell)), dtype: model.dtype, quantization: model.quantization };
+  const { learning_rate: _, ...recipe } = study.training;
+  const training = adapter && {
+    config: adapter.config,
+    learningRate: adapter.learningRate,
+    seed,
+    data: await fileHash(task.train),
+    rows: task.train_max_rows,
+    recipe,
+  };
+  const { batch_size: _one, data_dir: folders, ...asked } = study.evaluation;
+  const tasks = tasksOf(cell).map(async ({ name, version, dataset }) => ({
+    name,
+    version,
+    data: await fileHash(findDataset(dataset, "test", dataDirsOf(folders))),
+  }));
+  const described = task.eval.filter(isDescription).map(fileHash);
+  const measuring = [await Promise.all(tasks), await Promise.all(described), asked, recipe.prompt_template];
+  const folder = join(
+    outputDir,
+    "cells",
+    model.name,
+    task.name,
+    adapter ? `${adapter.method}-${hash([base, training])}` : `base-${hash(base)}`,
   );
-  return { ...result, seconds: (performance.now() - started) / 1000 };
+  return { folder, measured: join(folder, `eval-${hash(measuring)}`) };
 }
 
-async function measureCell(cell: Cell, adapter: string | undefined, model: BaseModel, tools: CellTools) {
-  const loaded = adapter === undefined ? undefined : loadAdapter(adapter, baseOf(model));
-  const weights = loaded && new AdapterWeights(tools.device, loaded.bound, loaded.values, adapter!);
-  const generator = new Generator(model);
+function storedTraining(folder: string): Trained | undefined {
+  const path = join(folder, TRAINED);
+  return existsSync(path) ? readJson(path, trainedSchema) : undefined;
+}
+
+function resultOf(
+  { model, task, title, isReference, adapter, seed }: Cell,
+  trained: Trained | undefined,
+  scores: readonly Score[],
+): CellResult {
+  return {
+    model: model.name,
+    task: task.name,
+    title,
+    method: adapter?.method ?? null,
+    placement: adapter?.placement ?? null,
+    size_field: adapter?.sizeField ?? null,
+    learning_rate: adapter?.learningRate ?? null,
+    seed: seed ?? null,
+    is_reference: isReference,
+    config: adapter?.config ?? null,
+    trainable_parameters: adapter?.trainableParameters ?? 0,
+    trained: trained ?? null,
+    scores,
+  };
+}
+
+async function trainCell(
+  { task, model: { path }, seed = 0 }: Cell,
+  adapter: CellAdapter,
+  folder: string,
+  model: BaseModel,
+  { study: { training }, signal, log }: CellTools,
+): Promise<Trained | undefined> {
+  const hasCheckpoint = checkpointSteps(folder).length > 0;
+  let failure: string | null = null;
   try {
-    const name = `${cell.model}${adapter === undefined ? "" : ` + ${adapterVersion(adapter)}`}`;
-    const tokenizer = loadTokenizer(model.path);
-    return await runTask(taskFor(cell.task), createLanguageModel({ name, generator, tokenizer, weights }), {
-      dataDirs: [microData],
-      limit: tools.limit,
-      batchSize: 16,
-      signal: tools.signal,
-    });
+    const { reason } = await trainRun(
+      model,
+      loadTokenizer(model.path),
+      {
+        dataPath: task.train,
+        maxRows: task.train_max_rows,
+        outputDir: folder,
+        adapterConfig: { ...adapter.config, base_model_name_or_path: path },
+        promptTemplate: training.prompt_template,
+        cutoffLen: training.cutoff_len,
+        trainOnInputs: training.train_on_inputs,
+        valSetSize: training.val_set_size,
+        batchSize: training.batch_size,
+        microBatchSize: training.micro_batch_size,
+        groupByLength: training.group_by_length,
+        packing: training.packing,
+        epochs: training.num_epochs,
+        maxSteps: training.max_steps,
+        learningRate: adapter.learningRate,
+        schedule: training.lr_scheduler_type,
+        warmupSteps: training.warmup_steps,
+        optimizer: { ...adamwDefaults, weightDecay: training.weight_decay },
+        maxGradNorm: training.max_grad_norm,
+        lossReduction: training.loss_reduction,
+        gradientCheckpointing: training.use_gradient_checkpointing,
+        seed,
+        evalSteps: training.eval_step,
+        saveSteps: SAVE_STEPS,
+        saveTotalLimit: 1,
+        ...(hasCheckpoint ? { resumeFromCheckpoint: "true" } : {}),
+      },
+      { progress: trainingProgress(log, 50), signal },
+    );
+    if (reason === "stopped") return undefined;
+  } catch (error) {
+    // A rate that is too high is an outcome of a grid.
+    if (!(error instanceof TrainingDiverged)) throw error;
+    failure = error.message;
+    log(failure);
+  }
+  const trained: Trained = { ...stepsOf(join(folder, "metrics.jsonl")), failure };
+  writeFileAtomic(join(folder, TRAINED), [`${JSON.stringify(trained, null, 2)}\n`]);
+  for (const step of checkpointSteps(folder))
+    rmSync(join(folder, `checkpoint-${step}`), { recursive: true, force: true });
+  return trained;
+}
+
+/** Between checkpoints, for what is killed; Ctrl-C saves one of its own. */
+const SAVE_STEPS = 100;
+
+const stepSchema = z.object({
+  step: z.int(),
+  loss: z.number().nullable(),
+  tokens: z.number(),
+  tokensPerSecond: z.number(),
+});
+
+/** What the metrics say of a whole run, however often it was stopped. */
+function stepsOf(path: string): Omit<Trained, "failure"> {
+  const lines = existsSync(path) ? readFileSync(path, "utf8").split("\n").filter(Boolean) : [];
+  const steps = lines.flatMap((line) => stepSchema.safeParse(JSON.parse(line)).data ?? []);
+  return {
+    steps: steps.at(-1)?.step ?? 0,
+    final_loss: steps.at(-1)?.loss ?? null,
+    seconds: steps.reduce((sum, { tokens, tokensPerSecond }) => sum + tokens / tokensPerSecond, 0),
+  };
+}
+
+async function measureCell(
+  cell: Cell,
+  adapter: string | undefined,
+  outputDir: string,
+  model: BaseModel,
+  { study: { training, evaluation }, tasksOf, contamination, signal, log }: CellTools,
+): Promise<Score[]> {
+  makeFolder(outputDir);
+  const tasks = tasksOf(cell);
+  const beams = Math.max(...tasks.map((task) => scoringOf(task, evaluation.scoring).scoring.numBeams ?? 1));
+  const generator = new Generator(model, { maxSequences: evaluation.batch_size * beams });
+  const loaded = adapter === undefined ? undefined : loadAdapter(adapter, baseOf(model));
+  const weights = loaded && new AdapterWeights(model.device, loaded.bound, loaded.values, adapter!);
+  try {
+    const name = `${cell.model.name}${adapter === undefined ? "" : ` + ${adapterVersion(adapter)}`}`;
+    const measured = createLanguageModel({ name, generator, tokenizer: loadTokenizer(model.path), weights });
+    const system: System = {
+      name,
+      adapter,
+      training: adapter === undefined ? undefined : readTrainingRecord(adapter),
+      with: (use) => use(measured),
+    };
+    const scores: Score[] = [];
+    for (const task of tasks) {
+      const show = counter(task.name, log, { isPassing: true });
+      const result = await runTask(task, measured, {
+        dataDirs: dataDirsOf(evaluation.data_dir),
+        scoring: evaluation.scoring,
+        limit: evaluation.limit,
+        numFewshot: evaluation.num_fewshot,
+        template: templateOf(task, evaluation, training),
+        decoding: decodingOf(
+          task,
+          { scoring: evaluation.scoring, maxNewTokens: evaluation.max_new_tokens },
+          model.config.maxLength,
+          log,
+        ),
+        outputDir,
+        signal,
+        onProgress: (done, total, score) => show(done, total, score === undefined ? "" : `  ${score.toFixed(3)}`),
+      });
+      if (result.cut > 0)
+        log(`${task.name}: ${result.cut} of ${result.count} prompts were cut from the left to fit the model`);
+      scores.push(scoreOf(result, await contamination.of(result, system)));
+    }
+    return scores;
   } finally {
     await generator.destroy();
     weights?.destroy();
   }
+}
+
+/** The training's, for the model alone too: all are asked the same. The paper's scoring has its own, and log-likelihoods may have none. */
+function templateOf(
+  task: Task,
+  { scoring }: Study["evaluation"],
+  { prompt_template }: Study["training"],
+): string | undefined {
+  const { scoringName, scoring: asked } = scoringOf(task, scoring);
+  return asked.template === undefined || scoringName === "paper" ? undefined : prompt_template;
+}
+
+function scoreOf(result: TaskResult, contamination: readonly string[]): Score {
+  const { value, stderr } = primaryFigure(result);
+  const values = result.samples.map((sample) => valueOf(sample, result.primary));
+  const isBinary = values.every((x) => x === 0 || x === 1);
+  return {
+    task: result.task,
+    version: result.version,
+    scoring: result.scoring,
+    metric: result.primary,
+    value,
+    stderr,
+    count: result.count,
+    dataset_sha256: result.dataset.sha256,
+    prompts_hash: result.promptsHash,
+    outcomes: isBinary ? values.join("") : null,
+    contamination: [...contamination],
+    seconds: result.seconds,
+  };
 }
