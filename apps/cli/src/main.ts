@@ -67,6 +67,14 @@ export const commands: Readonly<
     summary: "run an evaluation again and say whether the numbers match",
     load: () => load(import("./commands/runs/reproduce.ts")),
   },
+  "datasets ls": {
+    summary: "list the data sets, and where their files are",
+    load: () => load(import("./commands/datasets/ls.ts")),
+  },
+  "datasets pull": {
+    summary: "fetch data sets from where they are published",
+    load: () => load(import("./commands/datasets/pull.ts")),
+  },
   "datasets check": {
     summary: "find test questions in training data",
     load: () => load(import("./commands/datasets/check.ts")),

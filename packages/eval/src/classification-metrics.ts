@@ -52,9 +52,10 @@ function countOf(values: readonly number[]): Counts {
 
 /** From the mean, scaled to a sum of squares of 1; zeros where the values are all the same. */
 function deviations(values: readonly number[]): readonly number[] {
+  // Asked of the values: the mean of equal ones may be off by rounding.
   if (values.every((value) => value === values[0])) return values.map(() => 0);
   const mean = values.reduce((sum, x) => sum + x, 0) / values.length;
-  const norm = Math.hypot(...values.map((x) => x - mean));
+  const norm = Math.sqrt(values.reduce((sum, x) => sum + (x - mean) ** 2, 0));
   return values.map((x) => (x - mean) / norm);
 }
 

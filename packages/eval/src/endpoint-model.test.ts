@@ -1,5 +1,5 @@
 import { afterAll, beforeEach, expect, test } from "bun:test";
-import { ConfigError, DataError } from "@graft/core/errors";
+import { ConfigError } from "@graft/core/errors";
 import { Random } from "@graft/core/random";
 import { EndpointError } from "./endpoint-client.ts";
 import { endpointModel, type EndpointModelOptions } from "./endpoint-model.ts";
@@ -331,9 +331,12 @@ test("what is too long loses its beginning where it may, and is the server's to 
   expect(await model().loglikelihood([pair])).toEqual([
     { logprob: eighths(5, 8), tokenCount: 3, isGreedy: true, cutTokens: 3 },
   ]);
-  const error = await failure(model().loglikelihood([{ ...pair, continuation: "x".repeat(9), name: "pair" }]));
-  expect(error).toBeInstanceOf(DataError);
-  expect(error.message).toContain("pair: its continuation has 9 tokens, the server holds 8");
+  // Of a continuation that is longer than the model its end is scored, all but the first token that is left.
+  expect(await model().loglikelihood([{ ...pair, continuation: "x".repeat(9) }])).toEqual([
+    { logprob: eighths(1, 8), tokenCount: 7, isGreedy: true, cutTokens: 9 },
+  ]);
+  const refused = await failure(model().loglikelihood([{ context: "abcdefg", continuation: "xyz", name: "pair" }]));
+  expect(refused.message).toBe(`pair: POST ${url}/v1/completions answered 400: 11 + 0 tokens are too many`);
   answer = characterServer({ tokenizes: false, maxLength: 8 });
   expect((await failure(model().generate([{ ...long, truncation: "left" }]))).message).toContain("long: ");
 });

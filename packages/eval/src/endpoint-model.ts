@@ -1,5 +1,5 @@
 /** A model behind an OpenAI-compatible server, measured like one of this machine. */
-import { ConfigError, DataError } from "@graft/core/errors";
+import { ConfigError } from "@graft/core/errors";
 import type {
   FinishReason,
   GenerateRequest,
@@ -279,13 +279,9 @@ async function pairOf(
   const ids = start === undefined ? encoded : [start, ...encoded];
   const contextLength = head === "" ? 1 : await lengthOf(async () => (await own.encode(head, true, ask)).length);
   const cutTokens = truncation === "left" ? Math.max(0, ids.length - own.maxLength) : 0;
-  if (cutTokens > 0 && cutTokens >= contextLength)
-    throw new DataError(
-      `${ask.name}: its continuation has ${ids.length - contextLength} tokens, the server holds ${own.maxLength}, and only the context may be cut: shorten the continuation`,
-    );
   return {
     prompt: ids.slice(cutTokens),
-    contextLength: contextLength - cutTokens,
+    contextLength: Math.max(1, contextLength - cutTokens),
     length: ids.length - cutTokens,
     isFull: ids.length - cutTokens >= own.maxLength,
     cutTokens,

@@ -8,32 +8,34 @@ import type { Doc } from "./doc.ts";
 /** LLM-Adapters' repository keeps its sets in a folder of their own; pointing at the one above is as good. */
 const BELOW = ["", "llm-adapters", "dataset"];
 
-/** The first file of a split that is there. Throws DataError with the places that were looked at. */
+/**
+ * The first file of a split that is there: all its names in the first folder, plain or gzipped, then in the next. Throws DataError saying where it was looked for, and what to do.
+ */
 export function findDataset<D extends Doc>(dataset: Dataset<D>, split: Split, folders: readonly string[]): string {
-  const found = places(dataset, split, folders).find((place) => existsSync(place));
+  const { name, files, sources } = dataset;
+  const found = findSplit(dataset, split, folders);
   if (found !== undefined) return found;
-  const files = dataset.files[split] ?? [];
-  const hint =
-    dataset.sources.length > 0
-      ? `\`graft datasets pull ${dataset.name}\` fetches it, --data-dir names a folder that has it`
-      : "--data-dir names a folder that has it";
+  const wanted = files[split] ?? [];
+  if (wanted.length === 0) throw new DataError(`data set ${name} has no ${split} set`);
+  const pulled = sources.length > 0 ? `\`graft datasets pull ${name}\` fetches it, ` : "";
+  const where = folders.length > 0 ? `in ${folders.join(", ")} or the llm-adapters folder below` : "in no folder";
   throw new DataError(
-    files.length === 0
-      ? `data set ${dataset.name} has no ${split} set`
-      : `data set ${dataset.name}: ${files.join(" or ")} is in none of ${folders.join(", ")}; ${hint}`,
+    `data set ${name}: there is no ${split} set; looked for ${wanted.join(" or ")} (or with .gz) ${where}; ${pulled}--data-dir names a folder that has it`,
   );
 }
 
 /** Is a file of the split there? */
 export function hasDataset<D extends Doc>(dataset: Dataset<D>, split: Split, folders: readonly string[]): boolean {
-  return places(dataset, split, folders).some((place) => existsSync(place));
+  return findSplit(dataset, split, folders) !== undefined;
 }
 
-function places<D extends Doc>({ files }: Dataset<D>, split: Split, folders: readonly string[]): string[] {
-  return (files[split] ?? []).flatMap((file) => {
-    const whole = isAbsolute(file)
-      ? [file]
-      : folders.flatMap((folder) => BELOW.map((below) => join(folder, below, file)));
-    return whole.flatMap((place) => [place, `${place}.gz`]);
-  });
+function findSplit<D extends Doc>({ files }: Dataset<D>, split: Split, folders: readonly string[]): string | undefined {
+  const names = files[split] ?? [];
+  const places = [
+    ...names.filter((name) => isAbsolute(name)),
+    ...folders.flatMap((folder) =>
+      names.filter((name) => !isAbsolute(name)).flatMap((name) => BELOW.map((below) => join(folder, below, name))),
+    ),
+  ];
+  return places.flatMap((place) => [place, `${place}.gz`]).find((place) => existsSync(place));
 }

@@ -2,6 +2,7 @@ export * from "./code/index.ts";
 export * from "./contamination/index.ts";
 export { customTask } from "./custom-task.ts";
 export type { Dataset, DatasetSource, Split } from "./dataset.ts";
+export * from "./datasets/index.ts";
 export { findDataset, hasDataset } from "./find-dataset.ts";
 export type { ChoiceDoc, Doc, InstructionDoc } from "./doc.ts";
 export { endpointModel } from "./endpoint-model.ts";

@@ -1,5 +1,6 @@
 /** What a run is measured by: how the values of single docs become one figure. */
 import { suggest, UnknownName } from "@graft/core/errors";
+import { f1, matthews, type Pair, pearson, spearman } from "./classification-metrics.ts";
 import type { ItemValue } from "./task.ts";
 import { bootstrap, type BootstrapOptions, type Interval, mean, meanInterval, meanStderr } from "./statistics.ts";
 
@@ -18,6 +19,15 @@ const averaged = (name: string, summary: string): Metric => ({
   higherIsBetter: true,
   kind: "mean",
   of: (values) => mean(values as readonly number[]),
+});
+
+/** Of a statistic of [gold, predicted] pairs over the whole data set. */
+const pairwise = (name: string, summary: string, statistic: (pairs: readonly Pair[]) => number): Metric => ({
+  name,
+  summary,
+  higherIsBetter: true,
+  kind: "statistic",
+  of: (values) => statistic(values as unknown as readonly Pair[]),
 });
 
 /** Column sums of equally long rows. */
@@ -43,6 +53,13 @@ const all: readonly Metric[] = [
   averaged("acc", "share of right answers"),
   averaged("acc_norm", "the same, choices ranked by log-probability per byte"),
   perplexity,
+  pairwise("mcc", "Matthews' correlation of gold and predicted classes", matthews),
+  pairwise("f1", "harmonic mean of precision and recall of the positive class", f1),
+  pairwise("pearson", "correlation of gold and predicted values", pearson),
+  pairwise("spearman", "correlation of their ranks", spearman),
+  averaged("mt_bench", "mean rating of both turns, 1 to 10"),
+  averaged("mt_bench_turn1", "mean rating of the first turn"),
+  averaged("mt_bench_turn2", "mean rating of the second turn"),
   averaged("pass@1", "share of problems that a sample solves"),
   averaged("pass@10", "share of problems that one of ten samples solves"),
   averaged("pass@100", "share of problems that one of a hundred samples solves"),

@@ -19,6 +19,9 @@ import { socialIqa } from "./tasks/social-i-qa.ts";
 import { svamp } from "./tasks/svamp.ts";
 import { winogrande } from "./tasks/winogrande.ts";
 import { humanEval } from "./tasks/human-eval.ts";
+import { cola, mnli, mnliMismatched, mrpc, qnli, qqp, rte, stsb, wnli } from "./tasks/glue.ts";
+import { mtBench } from "./tasks/mt-bench.ts";
+import { sst2 } from "./tasks/sst2.ts";
 import { microCommon, microMath } from "./tasks/micro.ts";
 
 /** What a task's own functions take is what its data set reads. */
@@ -42,6 +45,8 @@ const all: readonly Task[] = [
   entry(socialIqa),
   entry(winogrande),
   entry(humanEval),
+  entry(mtBench),
+  ...[sst2, cola, mrpc, qqp, stsb, mnli, mnliMismatched, qnli, rte, wnli].map((task) => entry(task)),
   entry(microCommon),
   entry(microMath),
 ];

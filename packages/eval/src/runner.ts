@@ -103,15 +103,8 @@ export async function runTask(task: Task, model: LanguageModel, options: RunOpti
   const sha256 = hashOf(readFileSync(path));
   const setting = hashOf(
     JSON.stringify([
-      model.name,
-      task.name,
-      task.version,
-      scoringName,
-      templateName,
-      decoding,
-      numFewshot,
-      seed,
-      sha256,
+      ...[model.name, task.name, task.version, scoringName, templateName, decoding, numFewshot, seed, sha256],
+      ...(task.needs === "judge" ? [options.services?.judgeName] : []),
     ]),
   );
   const file = options.outputDir === undefined ? undefined : openSamples(options.outputDir, task, scoringName, setting);

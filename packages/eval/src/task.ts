@@ -63,6 +63,8 @@ export interface AskContext {
 export interface Services {
   /** Runs a program in a locked-down process of its own: code/run-program.ts. */
   readonly runProgram?: RunProgram | undefined;
+  /** The model that judges, and where it is: results of another one are not these. */
+  readonly judgeName?: string | undefined;
   /** Asks the model that judges. Returns its whole reply. `name` is what errors call the question. */
   readonly askJudge?:
     | ((

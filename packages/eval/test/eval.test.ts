@@ -225,5 +225,5 @@ test("figures carry their errors, a judgement that fails ends the run, and names
     expect(taskFor(said!).name).toBe(name!);
   expect(() => taskFor("gsm8")).toThrow('unknown task "gsm8"; did you mean gsm8k?');
   await expect(runTask(taskFor("gsm8k"), fakeModel({}), { dataDirs: ["/nowhere"] })).rejects.toThrow("/nowhere");
-  await expect(runTask(taskFor("human_eval"), fakeModel({}), { dataDirs })).rejects.toThrow("--allow-code-execution");
+  await expect(runTask(taskFor("HumanEval"), fakeModel({}), { dataDirs })).rejects.toThrow("--allow-code-execution");
 });

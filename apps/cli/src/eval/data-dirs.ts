@@ -2,7 +2,10 @@
 import { join } from "node:path";
 import { config } from "../config.ts";
 
-/** The folders that are searched, in this order: those given, what `graft datasets pull` has fetched, what comes with Graft. */
+/** What `graft datasets pull` fetches. */
+export const pulledDatasets = join(config.dataDir, "datasets");
+
+/** The folders that are searched, in this order: those given, what was pulled, what comes with Graft. */
 export function dataDirsOf(given: readonly string[]): string[] {
-  return [...given, join(config.dataDir, "datasets"), join(config.root, "models/data")];
+  return [...given, pulledDatasets, join(config.root, "models/data")];
 }

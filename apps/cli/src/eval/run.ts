@@ -148,6 +148,7 @@ async function openServices(o: EvalSettings, tasks: readonly Task[]): Promise<Se
       needs.has("code-execution") && o.allowCodeExecution
         ? await createProgramRunner({ searchPath: config.searchPath, isolation: o.codeIsolation })
         : undefined,
+    judgeName: needs.has("judge") ? `${o.judgeModel} at ${o.judgeUrl}` : undefined,
     askJudge:
       needs.has("judge") && o.judgeUrl !== undefined && o.judgeModel !== undefined
         ? createJudge({ url: o.judgeUrl, model: o.judgeModel, apiKey: config.judgeApiKey })

@@ -9,7 +9,7 @@ import { type LimitOptions, type Limits, parseLimits } from "./limits.ts";
 import { probe } from "./probe.ts";
 import { findPython, type Python } from "./python.ts";
 import { type Ended, runProcess } from "./run-process.ts";
-import { slots } from "./slots.ts";
+import { slots } from "../slots.ts";
 
 export interface ProgramRunnerOptions extends LimitOptions {
   /** The value of PATH: where the interpreter and the tools of isolation are looked for. */

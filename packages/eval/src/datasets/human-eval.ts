@@ -1,9 +1,8 @@
-import { readJsonElements } from "@graft/core/data";
-import { DataError } from "@graft/core/errors";
 import { z } from "zod";
 import type { Dataset } from "../dataset.ts";
+import { form, readForms } from "./_forms.ts";
 
-const docSchema = z.looseObject({
+const row = z.object({
   task_id: z.string(),
   /** The head of a Python function with its docstring. */
   prompt: z.string(),
@@ -12,10 +11,10 @@ const docSchema = z.looseObject({
   /** Defines check(candidate). */
   test: z.string(),
 });
-export type HumanEvalDoc = z.output<typeof docSchema>;
+export type HumanEvalDoc = z.output<typeof row>;
 
 export const humanEval: Dataset<HumanEvalDoc> = {
-  name: "human_eval",
+  name: "humaneval",
   summary: "Python functions to write",
   licence: "MIT",
   citation: "Chen et al. 2021, arXiv:2107.03374",
@@ -24,15 +23,10 @@ export const humanEval: Dataset<HumanEvalDoc> = {
   sources: [
     {
       url: "https://raw.githubusercontent.com/openai/human-eval/master/data/HumanEval.jsonl.gz",
+      sha256: "b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef",
+      sizeBytes: 44_877,
       path: "human-eval/HumanEval.jsonl.gz",
     },
   ],
-  async read(path) {
-    return (await readJsonElements(path)).map(({ value, line }) => {
-      const row = docSchema.safeParse(value);
-      if (row.success) return row.data;
-      const issue = row.error.issues[0]!;
-      throw new DataError(`${path}: line ${line}: field "${issue.path.join(".")}": ${issue.message}`);
-    });
-  },
+  read: (path) => readForms(path, [form(row, (doc) => doc)]),
 };

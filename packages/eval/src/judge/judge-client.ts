@@ -1,7 +1,11 @@
 /** The model that judges answers, behind any OpenAI-compatible server. */
+import { ConfigError } from "@graft/core/errors";
 import { z } from "zod";
+import { slots } from "../slots.ts";
 import { endpointClient, EndpointError, type EndpointOptions } from "../endpoint-client.ts";
 import type { Services } from "../task.ts";
+
+export type AskJudge = NonNullable<Services["askJudge"]>;
 
 export interface JudgeOptions extends EndpointOptions {
   /** The server's name of it. */
@@ -10,25 +14,39 @@ export interface JudgeOptions extends EndpointOptions {
   readonly temperature?: number;
   /** Longest judgement in tokens; default 2048, as FastChat's. */
   readonly maxTokens?: number;
+  /** Requests under way at once; default 4. */
+  readonly concurrency?: number;
 }
 
 const reply = z.looseObject({
-  choices: z.array(z.looseObject({ message: z.looseObject({ content: z.string().nullish() }) })).min(1),
+  choices: z
+    .array(
+      z.looseObject({ message: z.looseObject({ content: z.string().nullish() }), finish_reason: z.string().nullish() }),
+    )
+    .min(1),
 });
 
-/** Asks through chat completions, again where the server is busy. Rejects with EndpointError quoting it, or with the signal's reason. */
+/**
+ * Asks through chat completions, again where the server is busy. Rejects with EndpointError quoting it, or with the signal's reason.
+ * Throws ConfigError for an address that is none and for a concurrency below 1.
+ */
 export function createJudge({
   model,
   temperature = 0,
   maxTokens = 2048,
+  concurrency = 4,
   ...own
-}: JudgeOptions): NonNullable<Services["askJudge"]> {
+}: JudgeOptions): AskJudge {
+  if (!Number.isInteger(concurrency) || concurrency < 1)
+    throw new ConfigError(`concurrency of a judge: must be a whole number of at least 1, not ${concurrency}`);
   const client = endpointClient(own);
-  return async (messages, { name, signal }) => {
-    const body = { model, messages, temperature, max_tokens: maxTokens };
-    const { choices } = await client.post("/chat/completions", body, reply, { name, signal });
-    const { content } = choices[0]!.message;
-    if (!content) throw new EndpointError(`${name}: the judge ${model} said nothing`);
-    return content;
-  };
+  const withSlot = slots(concurrency);
+  return (messages, { name, signal }) =>
+    withSlot(async () => {
+      const body = { model, messages, temperature, max_tokens: maxTokens };
+      const { choices } = await client.post("/chat/completions", body, reply, { name, signal });
+      const { message, finish_reason } = choices[0]!;
+      if (message.content?.trim()) return message.content;
+      throw new EndpointError(`${name}: the judge ${model} said nothing (finish_reason ${finish_reason ?? "none"})`);
+    }, signal);
 }
