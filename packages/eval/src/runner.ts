@@ -103,7 +103,9 @@ export async function runTask(task: Task, model: LanguageModel, options: RunOpti
   const sha256 = hashOf(readFileSync(path));
   const setting = hashOf(
     JSON.stringify([
-      ...[model.name, task.name, task.version, scoringName, templateName, decoding, numFewshot, seed, sha256],
+      model.name,
+      [task.name, task.version, sha256],
+      [scoringName, templateName, decoding, numFewshot, seed],
       ...(task.needs === "judge" ? [options.services?.judgeName] : []),
     ]),
   );

@@ -62,7 +62,7 @@ export interface LoglikelihoodRequest {
   /** Empty: the continuation follows the beginning-of-sequence token. */
   readonly context: string;
   readonly continuation: string;
-  /** "left": a pair that is too long loses tokens at the beginning of its context, as in lm-evaluation-harness; default: an error. */
+  /** "left": a pair that is too long loses tokens at its beginning, of the context and then of the continuation; default: an error. */
   readonly truncation?: "left";
   /** What errors call it; its number where it has none. */
   readonly name?: string | undefined;
@@ -74,7 +74,7 @@ export interface LoglikelihoodResult {
   readonly tokenCount: number;
   /** True if greedy decoding would have produced the continuation. */
   readonly isGreedy: boolean;
-  /** Tokens cut from the beginning of the context. */
+  /** Tokens cut from the beginning. */
   readonly cutTokens: number;
 }
 

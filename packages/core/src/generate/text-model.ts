@@ -1,5 +1,4 @@
 /** A language model in the sense of evaluation: text in, text and numbers out. */
-import { DataError } from "../errors/index.ts";
 import type { AdapterWeights } from "../nn/index.ts";
 import type { Tokenizer } from "../text/index.ts";
 import type { Generator } from "./generator.ts";
@@ -44,7 +43,7 @@ export function createLanguageModel({ name, generator, tokenizer, weights }: Tex
     },
     async loglikelihood(requests, options = {}) {
       const lengths = new Map<string, number>();
-      const pairs = requests.map((request, i) => fittedPair(request, i, tokenizer, positions, lengths));
+      const pairs = requests.map((request) => fittedPair(request, tokenizer, positions, lengths));
       const results: LoglikelihoodResult[] = [];
       await generator.score(
         pairs.map((pair) => pair.ids),
@@ -92,23 +91,18 @@ interface Pair {
 }
 
 /**
- * A pair that the model holds, as lm-evaluation-harness cuts it: the last maxLength + 1 ids, since nothing follows the last one. Throws DataError where that would cut
- * the continuation. Without truncation it stays as it is: the generator refuses it.
+ * A pair that the model holds, as lm-evaluation-harness cuts it: the last maxLength + 1 ids, since nothing follows the last one. Of a continuation that is longer than the
+ * model its end is scored. Without truncation a pair stays as it is: the generator refuses it.
  */
 function fittedPair(
   request: LoglikelihoodRequest,
-  index: number,
   tokenizer: Tokenizer,
   maxLength: number,
   lengths: Map<string, number>,
 ): Pair & { readonly cutTokens: number } {
   const { ids, contextLength } = encodePair(request, tokenizer, lengths);
   const cutTokens = request.truncation === "left" ? Math.max(0, ids.length - maxLength - 1) : 0;
-  if (cutTokens >= contextLength)
-    throw new DataError(
-      `${request.name ?? `prompt ${index}`}: its continuation has ${ids.length - contextLength} tokens, the model holds ${maxLength}, and only the context may be cut: shorten the continuation`,
-    );
-  return { ids: ids.slice(cutTokens), contextLength: contextLength - cutTokens, cutTokens };
+  return { ids: ids.slice(cutTokens), contextLength: Math.max(1, contextLength - cutTokens), cutTokens };
 }
 
 /**
