@@ -33,7 +33,8 @@ export default defineCommand({
       print(JSON.stringify({ datasets: found }));
       return 0;
     }
-    const place = (path: string | null, canBePulled: boolean) => path ?? (canBePulled ? "not here; can be pulled" : "not here");
+    const place = (path: string | null, canBePulled: boolean) =>
+      path ?? (canBePulled ? "not here; can be pulled" : "not here");
     print(
       table(
         ["Name", "Rows", "Test set", "Training set", "Licence", "Summary"],
