@@ -220,31 +220,23 @@ export function markdownTable(runs: readonly EvalRun[]): string {
   ].join("\n");
 }
 
+/** A comparison's row in a table under COMPARISON_HEADS. */
+export function comparisonCells(c: Comparison): (string | number)[] {
+  const p = c.pValue < 0.0001 ? "< 0.0001" : fixed(c.pValue);
+  const interval = `${fixed(c.interval[0])} to ${fixed(c.interval[1])}`;
+  return [c.task, c.a, c.b, c.count, fixed(c.difference), interval, p, c.test, verdict(c)];
+}
+
+export const COMPARISON_HEADS = ["Task", "A", "B", "n", "B - A", "95 %", "p", "Test", "Verdict at 5 %"];
+
 function comparisonLines(comparisons: readonly Comparison[]): string[] {
   if (comparisons.length === 0) return [];
-  const head = ["Task", "A", "B", "n", "B - A", "95 %", "p", "Test", "Verdict at 5 %"];
-  return [
-    "",
-    row(head),
-    row(head.map(() => "---")),
-    ...comparisons.map((c) =>
-      row([
-        c.task,
-        c.a,
-        c.b,
-        c.count,
-        fixed(c.difference),
-        `${fixed(c.interval[0])} to ${fixed(c.interval[1])}`,
-        c.pValue < 0.0001 ? "< 0.0001" : fixed(c.pValue),
-        c.test,
-        verdict(c),
-      ]),
-    ),
-  ];
+  const rows = comparisons.map((c) => row(comparisonCells(c)));
+  return ["", row(COMPARISON_HEADS), row(COMPARISON_HEADS.map(() => "---")), ...rows];
 }
 
 /** What a comparison says at the 5 % level. */
-export function verdict({ pValue, difference, a, b }: Comparison): string {
+function verdict({ pValue, difference, a, b }: Comparison): string {
   if (pValue >= 0.05) return "no difference shown";
   return difference > 0 ? `${b} is better` : `${a} is better`;
 }

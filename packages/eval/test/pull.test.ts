@@ -1,6 +1,7 @@
 /** Fetching data sets from a server of our own. */
 import { afterAll, beforeEach, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
+import { zipSync } from "fflate";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -176,4 +177,25 @@ test("stopped in the middle, it keeps what it has", async () => {
   await pullDataset(set(), folder, options);
   expect(requests.at(-1)!.range).toMatch(/^bytes=\d+-$/);
   expect(contentOf(folder)).toEqual(bytes);
+});
+
+test("a file inside an archive is taken out of it, and a damaged archive is refused", async () => {
+  const inside = new TextEncoder().encode("sentence\tlabel\na fine film\t1\n");
+  served.content = zipSync({ "SST-2/dev.tsv": inside, "SST-2/original/x.txt": new Uint8Array(3000) });
+  const own = (member: string) => ({
+    ...set(),
+    sources: [{ url: `${address}SST-2.zip#${member}`, path: "SST-2/dev.tsv" }],
+  });
+  const folder = newFolder();
+  const [file] = await pullDataset(own("SST-2/dev.tsv"), folder, options);
+  expect(file).toMatchObject({ path: "SST-2/dev.tsv", sha256: sha256(inside), state: "pulled" });
+  expect(new Uint8Array(readFileSync(join(folder, "SST-2/dev.tsv")))).toEqual(inside);
+  await expect(pullDataset(own("dev.tsv"), newFolder(), options)).rejects.toThrow(
+    "has no file dev.tsv, only SST-2/dev.tsv",
+  );
+  const whole = served.content;
+  for (const damaged of [whole.slice(0, 100), bytes, new Uint8Array(0)]) {
+    served.content = damaged;
+    await expect(pullDataset(own("SST-2/dev.tsv"), newFolder(), options)).rejects.toThrow(/SST-2\.zip/);
+  }
 });

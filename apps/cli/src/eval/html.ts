@@ -1,5 +1,7 @@
 /** An evaluation as one page that needs nothing else: figures, plots, comparisons, and the wrong answers to look at. */
 import {
+  COMPARISON_HEADS,
+  comparisonCells,
   compareRuns,
   type EvalRun,
   groupFigures,
@@ -7,7 +9,6 @@ import {
   type Sample,
   type TaskResult,
   valueOf,
-  verdict,
 } from "@graft/eval";
 import { compile, type TopLevelSpec } from "vega-lite";
 import { Error as ERRORS, logger, parse, View } from "vega";
@@ -148,18 +149,7 @@ async function figuresPicture(runs: readonly EvalRun[]): Promise<string> {
 function comparisons(runs: readonly EvalRun[]): string {
   const found = compareRuns(runs);
   if (found.length === 0) return "";
-  const rows = found.map((c) => [
-    c.task,
-    c.a,
-    c.b,
-    c.count,
-    percent(c.difference),
-    `${percent(c.interval[0])} to ${percent(c.interval[1])}`,
-    c.pValue < 0.0001 ? "< 0.0001" : percent(c.pValue),
-    c.test,
-    verdict(c),
-  ]);
-  return `<h2>Paired comparisons</h2>${grid(["Task", "A", "B", "n", "B - A", "95 % interval", "p", "Test", "Verdict at 5 %"], rows)}`;
+  return `<h2>Paired comparisons</h2>${grid(COMPARISON_HEADS, found.map(comparisonCells))}`;
 }
 
 function contamination(runs: readonly EvalRun[]): string {

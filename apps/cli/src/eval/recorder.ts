@@ -64,41 +64,17 @@ export async function startRecord(
     },
     add(result, contamination) {
       if (id === undefined) return;
-      const {
-        task,
-        version,
-        scoring,
-        figures,
-        primary,
-        count,
-        total,
-        cut,
-        dataset,
-        promptsHash,
-        template,
-        decoding,
-        seconds,
-        samples,
-      } = result;
+      const { groups: _groups, numFewshot: _shots, shotSplit: _split, seed: _seed, dataset, samples, ...own } = result;
       store?.addResult(id, {
-        task,
-        version,
-        scoring,
-        figures,
-        primary,
-        count,
-        total,
-        cut,
+        ...own,
         datasetPath: dataset.path,
         datasetSha256: dataset.sha256,
-        promptsHash,
         answersHash: hashOf(JSON.stringify(samples.map((sample) => sample.resps))),
-        template: template ?? null,
-        templateHash: template === undefined ? null : templateHash(template),
-        decoding: { ...decoding },
+        template: own.template ?? null,
+        templateHash: own.template === undefined ? null : templateHash(own.template),
+        decoding: { ...own.decoding },
         contamination,
-        seconds,
-        items: samples.map((sample) => ({ docHash: sample.doc_hash, value: valueOf(sample, primary) })),
+        items: samples.map((sample) => ({ docHash: sample.doc_hash, value: valueOf(sample, own.primary) })),
       });
     },
     finish() {

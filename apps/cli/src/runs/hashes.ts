@@ -1,7 +1,7 @@
 /** What a run's numbers depend on, as SHA-256 in hexadecimal. */
 import { findPromptTemplate } from "@graft/core/data";
 import { CheckpointError } from "@graft/core/errors";
-import { readJson, writeFileAtomic } from "@graft/core/io";
+import { companionFiles, readJson, writeFileAtomic } from "@graft/core/io";
 import type { Device } from "@graft/kernels";
 import { createHash } from "node:crypto";
 import { createReadStream, existsSync, readFileSync, realpathSync, statSync } from "node:fs";
@@ -9,19 +9,6 @@ import { join } from "node:path";
 import { z } from "zod";
 import { config } from "../config.ts";
 import { counter } from "../progress.ts";
-
-/** What decides, beside config and weights, what a model says to a text. */
-const COMPANIONS = [
-  "generation_config.json",
-  "tokenizer.json",
-  "tokenizer.model",
-  "tokenizer_config.json",
-  "special_tokens_map.json",
-  "added_tokens.json",
-  "vocab.json",
-  "merges.txt",
-  "chat_template.jinja",
-];
 
 export interface HashOptions {
   /** Where the hashes of large files are kept, by path, size and time of change. */
@@ -36,7 +23,7 @@ export interface HashOptions {
  */
 export async function modelHash(folder: string, options: HashOptions = {}): Promise<string> {
   const { cacheFile = join(config.cacheDir, "hashes.json"), log = () => undefined } = options;
-  const names = ["config.json", ...COMPANIONS.filter((name) => existsSync(join(folder, name))), ...weightFiles(folder)];
+  const names = [...new Set(["config.json", ...companionFiles(folder), ...weightFiles(folder)])];
   const hash = createHash("sha256");
   for (const name of names.toSorted()) hash.update(`${name} ${await cachedHash(join(folder, name), cacheFile, log)}\n`);
   return hash.digest("hex");

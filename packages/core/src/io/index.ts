@@ -8,6 +8,7 @@ export {
   writeFilesAtomic,
   writeFolderAtomic,
 } from "./atomic.ts";
+export { companionFiles } from "./_model-files.ts";
 export * from "./checkpoint.ts";
 export * from "./dtype.ts";
 export * from "./hub.ts";
