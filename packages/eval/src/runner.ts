@@ -277,7 +277,8 @@ async function askAll(all: readonly Asked[], model: LanguageModel, asking: Askin
     await Promise.allSettled(judging);
     throw failed.signal.aborted ? failed.signal.reason : error;
   }
-  await Promise.all(judging);
+  await Promise.allSettled(judging);
+  if (failed.signal.aborted) throw failed.signal.reason;
 }
 
 function toRequest(

@@ -7,7 +7,7 @@ export { packExamples } from "./pack.ts";
 export { DEFAULT_PROMPT_TEMPLATE, findPromptTemplate, promptTemplates, trainingText } from "./prompts.ts";
 export type { PromptTemplate, PromptTemplateName } from "./prompts.ts";
 export type { JsonElement } from "./_json-elements.ts";
-export { parseRows, readJsonElements, readRows } from "./rows.ts";
+export { parseRows, readJsonElements, readRows, readText } from "./rows.ts";
 export type { ReadRowsOptions, Row } from "./rows.ts";
 export { lengthGroupedOrder, shuffledOrder, splitValidation } from "./sampler.ts";
 export { IGNORE, tokenizeRows } from "./tokenize.ts";

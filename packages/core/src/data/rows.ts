@@ -50,7 +50,8 @@ export function parseRows(text: string, source: string, options: ReadRowsOptions
   return rows;
 }
 
-async function readText(path: string): Promise<string> {
+/** The text of a file, plain or gzipped, without a byte order mark. Throws DataError: no such file, damaged gzip, not UTF-8. */
+export async function readText(path: string): Promise<string> {
   let bytes: Uint8Array;
   try {
     bytes = await readFile(path);

@@ -2,7 +2,7 @@
 import { DataError } from "@graft/core/errors";
 import type { Dataset } from "../dataset.ts";
 import type { Doc } from "../doc.ts";
-import { readText } from "./_text.ts";
+import { readText } from "@graft/core/data";
 
 export interface GlueDoc extends Doc {
   readonly sentence1: string;
