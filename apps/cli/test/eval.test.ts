@@ -1,6 +1,6 @@
 /** `graft eval` and `graft runs` as a person meets them. */
 import { expect, test } from "bun:test";
-import { existsSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { eventually, expectFailure, graft, micro, root, start, succeed } from "./process.ts";
@@ -207,6 +207,46 @@ test("a server is measured like the model that it serves, and gives the same ans
     await server.exited;
   }
 }, 120_000);
+
+test("MT-Bench is judged by the model that is named", async () => {
+  const folder = newFolder();
+  mkdirSync(join(folder, "mt-bench"), { recursive: true });
+  const write = (name: string, rows: readonly object[]) =>
+    writeFileSync(join(folder, "mt-bench", name), rows.map((row) => JSON.stringify(row)).join("\n"));
+  write("question.jsonl", [{ question_id: 1, category: "writing", turns: ["Tell of Tom.", "Now of Ann."] }]);
+  write(
+    "judge_prompts.jsonl",
+    ["single-v1", "single-v1-multi-turn", "single-math-v1", "single-math-v1-multi-turn"].map((name) => ({
+      name,
+      system_prompt: "You judge.",
+      prompt_template: name.endsWith("multi-turn") ? "{question_2} {answer_2}" : "{question} {answer}",
+    })),
+  );
+  const asked: string[] = [];
+  const judge = Bun.serve({
+    port: 0,
+    async fetch(request) {
+      const { messages } = (await request.json()) as { messages: { content: string }[] };
+      asked.push(messages.at(-1)!.content);
+      const content = `Fair. Rating: [[${asked.at(-1)!.startsWith("Now") ? 5 : 8}]]`;
+      return Response.json({ choices: [{ message: { role: "assistant", content } }] });
+    },
+  });
+  try {
+    const args = ["eval", "--model", micro, "--tasks", "mt_bench", "--data-dir", folder, "--db", "none", "--json"];
+    expectFailure(await graft(...args), 1, "--judge-url");
+    const { out } = await succeed(...args, "--judge-url", `${judge.url}v1`, "--judge-model", "judge");
+    const { results } = JSON.parse(out) as Results;
+    expect(results.mt_bench).toMatchObject({
+      "mt_bench,fixed": 6.5,
+      "mt_bench_turn1,fixed": 8,
+      "mt_bench_turn2,fixed": 5,
+    });
+    expect(asked).toHaveLength(2);
+  } finally {
+    await judge.stop(true);
+  }
+}, 60_000);
 
 test("what cannot be run is said before anything is loaded", async () => {
   const model = ["eval", "--model", micro, "--db", "none"];
