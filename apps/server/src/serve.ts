@@ -4,7 +4,7 @@ import { loadTokenizer } from "@graft/core/text";
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import { createApp } from "./app.ts";
-import { Store } from "./db/store.ts";
+import { databaseName, Store } from "./db/store.ts";
 import { EngineProcess } from "./worker/engine-process.ts";
 import type { EngineOptions } from "./worker/protocol.ts";
 
@@ -46,7 +46,7 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
     store?.close();
   };
   try {
-    store = new Store(options.dataDir === undefined ? ":memory:" : join(options.dataDir, "graft.sqlite"));
+    store = new Store(options.dataDir === undefined ? ":memory:" : join(options.dataDir, databaseName));
     await loadAdapters(engine, store, options);
     const app = createApp({
       engine,
