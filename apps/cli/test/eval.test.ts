@@ -1,9 +1,9 @@
 /** `graft eval` and `graft runs` as a person meets them. */
 import { expect, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { eventually, expectFailure, graft, micro, root, start, succeed } from "./process.ts";
+import { expectFailure, graft, micro, root, succeed } from "./process.ts";
 
 const common = join(root, "models/graft-micro-llama-common");
 const scratch = mkdtempSync(join(tmpdir(), "graft-eval-"));
@@ -69,31 +69,6 @@ test("the same answers and figures with any batch size, in every scoring", async
     expect(await run("auto")).toEqual(alone);
   }
 }, 240_000);
-
-test("killed in the middle, it goes on where it was and ends the same", async () => {
-  const args = (output: string) => [
-    ...["eval", "--model", micro, "--adapter", common, "--tasks", "micro-common", "--batch-size", "1", "--limit", "60"],
-    ...["--output", output, "--db", db, "--json"],
-  ];
-  const whole = newFolder();
-  await succeed(...args(whole));
-  const cut = newFolder();
-  const running = start(args(cut));
-  const path = join(cut, "samples_micro-common.jsonl");
-  await eventually("a few samples", () => (existsSync(path) && samplesIn2(path) > 5 ? true : undefined));
-  running.child.kill("SIGKILL");
-  await running.outcome();
-  const kept = samplesIn2(path);
-  expect(kept).toBeLessThan(60);
-  const { out } = await succeed(...args(cut));
-  expect(samplesIn(path)).toEqual(samplesIn(join(whole, "samples_micro-common.jsonl")));
-  expect((JSON.parse(out) as Results).results).toEqual(readJson<Results>(join(whole, "results.json")).results);
-  // Another question is another folder's.
-  expectFailure(await graft(...args(cut), "--seed", "7"), 1, "choose another --output");
-}, 120_000);
-
-/** Whole lines of a file that is being written. */
-const samplesIn2 = (path: string) => readFileSync(path, "utf8").split("\n").length - 1;
 
 test("a task of one's own is a file", async () => {
   const rows = join(scratch, "rows.jsonl");

@@ -1,5 +1,7 @@
 /** The command line as a person meets it: a process of its own, its two streams and its exit code. */
 import { expect } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 
 export const root = resolve(import.meta.dir, "../../..");
@@ -14,11 +16,15 @@ export interface Outcome {
   readonly err: string;
 }
 
+/** What commands record goes here, and not into the data of who runs the tests. */
+const data = mkdtempSync(join(tmpdir(), "graft-data-"));
+process.on("exit", () => rmSync(data, { recursive: true, force: true }));
+
 /** A command that runs. `wrapper`: words before it, such as `unshare -rm`. */
 export function start(args: readonly string[], wrapper: readonly string[] = [], env: Record<string, string> = {}) {
   const child = Bun.spawn([...wrapper, process.execPath, entry, ...args], {
     stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, ...env },
+    env: { ...process.env, GRAFT_DATA: data, ...env },
   });
   const streams = Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text(), child.exited]);
   return {
