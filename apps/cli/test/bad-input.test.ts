@@ -303,7 +303,12 @@ describe("prompts and texts", () => {
       'line 1: row 1: field "answer" is missing',
     );
     await refused([evaluate(micro, ...rowsAt(""))], 1, "micro-math-test.json: the file is empty");
-    await refused([["eval", "--model", micro, "--tasks", "gsm8k"]], 1, "gsm8k/test.json is in none of", "--data-dir");
+    await refused(
+      [["eval", "--model", micro, "--tasks", "gsm8k"]],
+      1,
+      "there is no test set; looked for gsm8k/test.json",
+      "--data-dir",
+    );
   });
 });
 
@@ -316,7 +321,7 @@ describe("a wrong command line exits 2", () => {
     [["serve", "--model", micro, "--prot", "0"], "unknown option --prot; did you mean --port?"],
     [
       ["eval", "--model", micro, "--tasks", "micro-maths"],
-      '--tasks: "micro-maths" is unknown; did you mean micro-math?',
+      '--tasks: unknown task "micro-maths"; did you mean micro-math?',
     ],
     [
       train(micro, "--prompt_template", "papr"),

@@ -225,7 +225,7 @@ test("MT-Bench is judged by the model that is named", async () => {
 
 test("what cannot be run is said before anything is loaded", async () => {
   const model = ["eval", "--model", micro, "--db", "none"];
-  expectFailure(await graft(...model, "--tasks", "gsm8"), 1, 'unknown task "gsm8"; did you mean gsm8k?');
+  expectFailure(await graft(...model, "--tasks", "gsm8"), 2, 'unknown task "gsm8"; did you mean gsm8k?');
   expectFailure(await graft(...model, "--tasks", "human_eval"), 1, "--allow-code-execution");
   expectFailure(await graft(...model, "--tasks", "micro-math", "--scoring", "papers"), 2, "--scoring");
   expectFailure(await graft(...model, "--tasks", "gsm8k"), 1, "graft datasets pull gsm8k");

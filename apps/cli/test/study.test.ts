@@ -170,6 +170,6 @@ test("wrong names and files are answered with what is right", async () => {
     await wrong("data.json", { tasks: [{ ...task, eval: "gsm8k" }], evaluation: { data_dir: scratch } }),
     1,
     "data set gsm8k: ",
-    "is in none of",
+    "there is no test set",
   );
 });

@@ -8,7 +8,7 @@ import { z } from "zod";
 import { defineCommand, oneOf, UsageError } from "../command.ts";
 import { resolveModelFolder } from "../load-model.ts";
 import { dtypeOption, modelOptions, quantizationOf, quantizationOptions } from "../model-options.ts";
-import { chosenTasks } from "../eval/chosen-tasks.ts";
+import { tasksOfFlag } from "../eval/chosen-tasks.ts";
 import { dataDirsOf } from "../eval/data-dirs.ts";
 import { adapterConfigOf, adapterOptions } from "../train/adapter-options.ts";
 import { lossPlot, trainingProgress } from "../train/progress.ts";
@@ -113,7 +113,7 @@ export default defineCommand({
         ? { config: readAdapterConfig(o.fromAdapter), unused: [] }
         : adapterConfigOf(o, folder);
       for (const flag of unused) log(`${flag} is no option of ${o.adapterName} and is not used`);
-      const tasks = o.evalTasks.length > 0 ? await chosenTasks(o.evalTasks) : [];
+      const tasks = o.evalTasks.length > 0 ? await tasksOfFlag("--eval-tasks", o.evalTasks) : [];
       const taskEvals =
         tasks.length > 0
           ? openTaskEvals(

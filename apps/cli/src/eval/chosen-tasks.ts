@@ -1,4 +1,5 @@
 /** The tasks that `--tasks` names. */
+import { UnknownName } from "@graft/core/errors";
 import { customTask, humanEvalTask, type Task, taskFor, tasks } from "@graft/eval";
 import { readDescription } from "./read-description.ts";
 import { UsageError } from "../command.ts";
@@ -19,6 +20,20 @@ export async function chosenTasks(
       humanEvalTask({ samples: numSamples, temperature: temperature ?? (numSamples > 1 ? 0.8 : 0) }),
     );
   return [...chosen.values()];
+}
+
+/** The same for a flag: throws UsageError naming it for a word that is none of these. */
+export async function tasksOfFlag(
+  flag: string,
+  words: readonly string[],
+  options: Parameters<typeof chosenTasks>[1] = {},
+): Promise<Task[]> {
+  try {
+    return await chosenTasks(words, options);
+  } catch (error) {
+    if (!(error instanceof UnknownName)) throw error;
+    throw new UsageError(`${flag}: ${error.message}`, { cause: error });
+  }
 }
 
 async function tasksOf(word: string): Promise<readonly Task[]> {

@@ -15,7 +15,7 @@ import type { Store } from "@graft/server/db";
 import { join } from "node:path";
 import { config } from "../config.ts";
 import { counter } from "../progress.ts";
-import { chosenTasks } from "./chosen-tasks.ts";
+import { tasksOfFlag } from "./chosen-tasks.ts";
 import { dataDirsOf } from "./data-dirs.ts";
 import { type ContaminationChecks, contaminationChecks } from "./contamination.ts";
 import { decodingOf } from "./decoding.ts";
@@ -39,7 +39,7 @@ export interface EvalOutcome {
 
 /** Measures every system on every task. Results are recorded and written task by task, so that what is done is kept whatever comes. */
 export async function evalRun(settings: EvalSettings, context: EvalContext): Promise<EvalOutcome> {
-  const tasks = await chosenTasks(settings.tasks, settings);
+  const tasks = await tasksOfFlag("--tasks", settings.tasks, settings);
   const services = await openServices(settings, tasks);
   if (settings.output !== undefined) makeFolder(settings.output);
   const systems = await openSystems(settings, beamsOf(tasks, settings));

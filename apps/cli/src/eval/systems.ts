@@ -1,5 +1,5 @@
 /** What is measured: a base alone, a base with adapters, or a server. */
-import { adapterVersion, baseOf, loadAdapter } from "@graft/adapters";
+import { adapterVersion, baseOf, loadAdapter, readAdapterConfig } from "@graft/adapters";
 import { CheckpointError } from "@graft/core/errors";
 import { createLanguageModel, type LanguageModel } from "@graft/core/generate";
 import { AdapterWeights } from "@graft/core/nn";
@@ -40,6 +40,8 @@ const AUTO_BATCH = 64;
 export async function openSystems(o: EvalSettings, numBeams: number): Promise<Systems> {
   const named = namedSystems(o);
   if (o.endpoint !== undefined) return openEndpoint(o, o.endpoint);
+  // Before the base is loaded.
+  for (const { adapter } of named) if (adapter !== undefined) readAdapterConfig(adapter);
   const records = named.map(({ adapter }) => (adapter === undefined ? undefined : readTrainingRecord(adapter)));
   const loaded = await loadModel({
     model: o.model,
