@@ -17,7 +17,7 @@ export const commands: Readonly<
   },
   generate: { summary: "continue prompts", load: () => load(import("./commands/generate.ts")) },
   score: { summary: "log-likelihood of each token of given texts", load: () => load(import("./commands/score.ts")) },
-  eval: { summary: "measure a base or an adapter on tasks", load: () => load(import("./commands/eval.ts")) },
+  eval: { summary: "measure a base or adapters on tasks", load: () => load(import("./commands/eval.ts")) },
   merge: {
     summary: "fold an adapter into its base and write a model folder",
     load: () => load(import("./commands/merge.ts")),
