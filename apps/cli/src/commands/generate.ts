@@ -1,4 +1,4 @@
-import { DEFAULT_MAX_SEQUENCES, promptIds } from "@graft/core/generate";
+import { DEFAULT_MAX_SEQUENCES, promptIds, stopCheck } from "@graft/core/generate";
 import { readJsonElements } from "@graft/core/data";
 import { ConfigError, DataError } from "@graft/core/errors";
 import { z } from "zod";
@@ -85,9 +85,7 @@ export default defineCommand({
           numReturnSequences: o.numReturnSequences,
           seed: o.seed,
           ...(o.ignoreEos ? { eosTokenIds: [] } : {}),
-          ...(stop.length > 0
-            ? { shouldStop: (ids: readonly number[]) => stop.some((text) => decode(ids)?.includes(text)) }
-            : {}),
+          ...(tokenizer ? stopCheck(stop, tokenizer) : {}),
         };
       });
       const show = counter("generating: prompt", log);

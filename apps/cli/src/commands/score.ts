@@ -32,10 +32,11 @@ export default defineCommand({
         return model.tokenizer ? promptIds(prompt, model.tokenizer) : [...(prompt as readonly number[])];
       });
       const show = counter("scoring: text", log);
+      let done = 0;
       const scored = await model.generator.score(sequences, model.weights, {
         signal,
         names: entries.map((entry) => entry.name),
-        onResult: (i) => sequences.length > 1 && show(i + 1, sequences.length),
+        onResult: () => sequences.length > 1 && show(++done, sequences.length),
       });
       if (o.json) {
         print(JSON.stringify({ items: scored.map(({ logprobs }, i) => ({ ids: sequences[i], logprobs })) }));

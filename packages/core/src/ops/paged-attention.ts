@@ -93,7 +93,7 @@ function pagedSizes(
   const [sequenceCount, maxPages] = pages!.shape as [number, number];
   const [slotCount, kvHeads] = kCache!.shape as [number, number, number];
   return {
-    statics: { headDim, window, pageSize, alibi: slopes !== undefined },
+    statics: { headDim, window, pageSize, alibi: slopes !== undefined, group: heads / kvHeads },
     dims: { rows, heads, kvHeads, maxPages, sequenceCount, slotCount, scale },
   };
 }

@@ -1,4 +1,5 @@
 /** Attention against a paged key-value cache (Kwon et al. 2023, arXiv:2309.06180): any mixture of prompt chunks and single tokens, one row each. */
+import type { Capabilities } from "../device.ts";
 import { elementsOf, grid1d, isWide, WORKGROUP } from "../grid.ts";
 import { defineKernel } from "../kernel.ts";
 import { ROW_MAIN_ARGUMENTS } from "../row.ts";
@@ -41,13 +42,22 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
   },
 );
 
+/** Quads of query that a shader on a CPU driver has as variables: beyond it compiles slowly. */
+const MAX_VARIABLES = 32;
+
+/** Heads of one workgroup: those that share their keys, where they fit into variables. */
+function headsTogether({ headDim, group }: { headDim: number; group: number }, { isSoftware }: Capabilities): number {
+  const width = isWide(headDim) ? headDim / 4 : headDim;
+  return isSoftware && group * width <= MAX_VARIABLES ? group : 1;
+}
+
 /**
  * out[r] = softmax(scale q[r] k^T) v over positions 0 .. positions[r] of the row's sequence; rows with a negative position give 0.
  * q, out: [rows, heads, headDim]; kCache, vCache: [pages * pageSize, kvHeads, headDim]; pages: [sequences, maxPages], page of each pageSize positions;
- * sequences, positions: [rows]. window: keys seen, itself included; 0: all. alibi: scores lose slopes[head] times the distance; slopes: [heads].
+ * sequences, positions: [rows]. group: heads / kvHeads. window: keys seen, itself included; 0: all. alibi: scores lose slopes[head] times the distance; slopes: [heads].
  */
 export const pagedAttention = defineKernel<
-  { headDim: number; window: number; pageSize: number; alibi: boolean },
+  { headDim: number; window: number; pageSize: number; alibi: boolean; group: number },
   "rows" | "heads" | "kvHeads" | "maxPages" | "sequenceCount" | "slotCount" | "scale",
   "q" | "kCache" | "vCache" | "pages" | "sequences" | "positions" | "slopes" | "out"
 >({
@@ -78,72 +88,84 @@ export const pagedAttention = defineKernel<
       out: results,
     };
   },
-  wgsl({ headDim, window, pageSize, alibi }, capabilities) {
+  wgsl(statics, capabilities) {
+    const { headDim, window, pageSize, alibi } = statics;
     const lanes = capabilities.isSoftware ? 8 : 32;
     // Heads are read four columns at a time where they are made of whole quads.
     const wide = isWide(headDim);
     const [type, zero] = wide ? ["vec4f", "vec4f()"] : ["f32", "0.0"];
     const width = wide ? headDim / 4 : headDim;
-    // A CPU driver loads lane by lane, from workgroup memory too: there query and sums are variables, as many as it compiles fast.
-    const inVariables = capabilities.isSoftware && width <= 32;
+    // A CPU driver loads lane by lane, from workgroup memory too: there query and sums are variables, and keys are loaded once for all heads that share them.
+    const inVariables = capabilities.isSoftware && width <= MAX_VARIABLES;
+    const together = headsTogether(statics, capabilities);
+    const heads = Array.from({ length: together }, (_, h) => h);
     const each = (text: (d: string) => string): string =>
       inVariables
         ? Array.from({ length: width }, (_, d) => text(`${d}`)).join("\n    ")
         : `for (var d = 0u; d < ${width}u; d++) { ${text("d")} }`;
-    const [queryAt, sumAt] = inVariables
-      ? [(d: string) => `query_${d}`, (d: string) => `sum_${d}`]
-      : [(d: string) => `query[${d}]`, (d: string) => `sums[lane * ${width}u + ${d}]`];
+    const all = (text: (h: number) => string): string => heads.map(text).join("\n    ");
+    const queryAt = (h: number, d: string) => (inVariables ? `query_${h}_${d}` : `query[${d}]`);
+    const sumAt = (h: number, d: string) => (inVariables ? `sum_${h}_${d}` : `sums[lane * ${width}u + ${d}]`);
+    const placeOf = (h: number, d: string) => `sums[(lane * ${together}u + ${h}u) * ${width}u + ${d}]`;
     return `
-var<workgroup> query: array<${type}, ${width}>;
-var<workgroup> tops: array<f32, ${lanes}>;
-var<workgroup> totals: array<f32, ${lanes}>;
-var<workgroup> sums: array<${type}, ${lanes * width}>;
+var<workgroup> query: array<${type}, ${together * width}>;
+var<workgroup> tops: array<f32, ${lanes * together}>;
+var<workgroup> totals: array<f32, ${lanes * together}>;
+var<workgroup> sums: array<${type}, ${lanes * together * width}>;
 @compute @workgroup_size(${lanes})
 fn main(${ROW_MAIN_ARGUMENTS}) {
   let index = workgroup_index(group, groups);
-  if (index >= dims.rows * dims.heads) { return; }
-  let row = index / dims.heads;
-  let head = index % dims.heads;
+  if (index >= dims.rows * dims.heads / ${together}u) { return; }
+  let row = index / (dims.heads / ${together}u);
+  let head = index % (dims.heads / ${together}u) * ${together}u;
   let kv_head = head / (dims.heads / dims.kvHeads);
   let position = positions[row];
   let sequence = u32(max(sequences[row], 0));
-  for (var d = lane; d < ${width}u; d += ${lanes}u) {
-    query[d] = q[index * ${width}u + d] * dims.scale;
+  for (var d = lane; d < ${together * width}u; d += ${lanes}u) {
+    query[d] = q[index * ${together * width}u + d] * dims.scale;
   }
   workgroupBarrier();
-  ${inVariables ? each((d) => `let query_${d} = query[${d}]; var sum_${d} = ${zero};`) : each((d) => `${sumAt(d)} = ${zero};`)}
-  var top = -1e30;
-  var total = 0.0;
+  ${
+    inVariables
+      ? all((h) => each((d) => `let query_${h}_${d} = query[${h * width}u + ${d}]; var sum_${h}_${d} = ${zero};`))
+      : each((d) => `${sumAt(0, d)} = ${zero};`)
+  }
+  ${all((h) => `var top_${h} = -1e30; var total_${h} = 0.0;`)}
   let first = ${window > 0 ? `max(position - ${window - 1}, 0)` : "0"};
   for (var j = first + i32(lane); j <= position; j += ${lanes}) {
     let page = pages[sequence * dims.maxPages + u32(j) / ${pageSize}u];
     let at = ((u32(page) * ${pageSize}u + u32(j) % ${pageSize}u) * dims.kvHeads + kv_head) * ${width}u;
-    var score = 0.0;
-    ${each((d) => `score ${wide ? `+= dot(${queryAt(d)}, kCache[at + ${d}])` : `= fma(${queryAt(d)}, kCache[at + ${d}], score)`};`)}
-    ${alibi ? "score += slopes[head] * f32(j - position);" : ""}
-    let next = max(top, score);
-    let keep = exp(top - next);
-    let p = exp(score - next);
-    top = next;
-    total = total * keep + p;
-    ${each((d) => `${sumAt(d)} = ${sumAt(d)} * keep + p * vCache[at + ${d}];`)}
+    ${all((h) => `var score_${h} = 0.0;`)}
+    ${each((d) => `let key_${inVariables ? d : "d"} = kCache[at + ${d}];\n    ${all((h) => (wide ? `score_${h} += dot(${queryAt(h, d)}, key_${inVariables ? d : "d"});` : `score_${h} = fma(${queryAt(h, d)}, key_${inVariables ? d : "d"}, score_${h});`))}`)}
+    ${alibi ? all((h) => `score_${h} += slopes[head + ${h}u] * f32(j - position);`) : ""}
+    ${all(
+      (h) => `let next_${h} = max(top_${h}, score_${h});
+    let keep_${h} = exp(top_${h} - next_${h});
+    let p_${h} = exp(score_${h} - next_${h});
+    top_${h} = next_${h};
+    total_${h} = total_${h} * keep_${h} + p_${h};`,
+    )}
+    ${each((d) => `let value_${inVariables ? d : "d"} = vCache[at + ${d}];\n    ${all((h) => `${sumAt(h, d)} = ${sumAt(h, d)} * keep_${h} + p_${h} * value_${inVariables ? d : "d"};`)}`)}
   }
-  ${inVariables ? each((d) => `sums[lane * ${width}u + ${d}] = sum_${d};`) : ""}
-  tops[lane] = top;
-  totals[lane] = total;
+  ${inVariables ? all((h) => each((d) => `${placeOf(h, d)} = sum_${h}_${d};`)) : ""}
+  ${all((h) => `tops[lane * ${together}u + ${h}u] = top_${h}; totals[lane * ${together}u + ${h}u] = total_${h};`)}
   workgroupBarrier();
-  var best = -1e30;
-  for (var n = 0u; n < ${lanes}u; n++) { best = max(best, tops[n]); }
-  var all = 0.0;
-  for (var n = 0u; n < ${lanes}u; n++) { all += totals[n] * exp(tops[n] - best); }
-  for (var d = lane; d < ${width}u; d += ${lanes}u) {
-    var sum = ${zero};
-    for (var n = 0u; n < ${lanes}u; n++) { sum += sums[n * ${width}u + d] * exp(tops[n] - best); }
-    out[index * ${width}u + d] = select(${zero}, sum / all, all > 0.0);
+  for (var h = 0u; h < ${together}u; h++) {
+    var best = -1e30;
+    for (var n = 0u; n < ${lanes}u; n++) { best = max(best, tops[n * ${together}u + h]); }
+    var all = 0.0;
+    for (var n = 0u; n < ${lanes}u; n++) { all += totals[n * ${together}u + h] * exp(tops[n * ${together}u + h] - best); }
+    for (var d = lane; d < ${width}u; d += ${lanes}u) {
+      var sum = ${zero};
+      for (var n = 0u; n < ${lanes}u; n++) {
+        sum += sums[(n * ${together}u + h) * ${width}u + d] * exp(tops[n * ${together}u + h] - best);
+      }
+      out[(index * ${together}u + h) * ${width}u + d] = select(${zero}, sum / all, all > 0.0);
+    }
   }
 }`;
   },
-  grid: ({ rows, heads }) => rows * heads,
+  grid: ({ rows, heads }, statics, capabilities) => (rows * heads) / headsTogether(statics, capabilities),
   sizes: ({ rows, heads, kvHeads, maxPages, sequenceCount, slotCount }, { headDim }) => ({
     q: rows * heads * headDim,
     kCache: slotCount * kvHeads * headDim,
@@ -185,14 +207,14 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     bytes: 8 * rows * heads * headDim * maxPages * pageSize,
   }),
   atScale: {
-    statics: { headDim: 64, window: 0, pageSize: 16, alibi: false },
+    statics: { headDim: 64, window: 0, pageSize: 16, alibi: false, group: 2 },
     dims: { rows: 32, heads: 16, kvHeads: 8, maxPages: 32, sequenceCount: 32, slotCount: 16_384, scale: 0.125 },
     fill: { pages: (i) => i, sequences: (i) => i, positions: () => 400 },
   },
   cases: [
     {
       name: "two sequences, one row unused",
-      statics: { headDim: 6, window: 0, pageSize: 4, alibi: false },
+      statics: { headDim: 6, window: 0, pageSize: 4, alibi: false, group: 2 },
       dims: { rows: 5, heads: 4, kvHeads: 2, maxPages: 4, sequenceCount: 2, slotCount: 24, scale: 0.4 },
       fill: {
         pages: (i) => [3, 0, 5, -1, 1, 4, -1, -1][i]!,
@@ -202,7 +224,7 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     },
     {
       name: "two sequences, heads of whole quads",
-      statics: { headDim: 8, window: 0, pageSize: 4, alibi: false },
+      statics: { headDim: 8, window: 0, pageSize: 4, alibi: false, group: 2 },
       dims: { rows: 5, heads: 4, kvHeads: 2, maxPages: 4, sequenceCount: 2, slotCount: 24, scale: 0.4 },
       fill: {
         pages: (i) => [3, 0, 5, -1, 1, 4, -1, -1][i]!,
@@ -212,13 +234,19 @@ fn main(${ROW_MAIN_ARGUMENTS}) {
     },
     {
       name: "window",
-      statics: { headDim: 8, window: 3, pageSize: 4, alibi: false },
+      statics: { headDim: 8, window: 3, pageSize: 4, alibi: false, group: 1 },
       dims: { rows: 2, heads: 1, kvHeads: 1, maxPages: 3, sequenceCount: 1, slotCount: 12, scale: 0.3 },
       fill: { pages: (i) => [2, 0, 1][i]!, positions: (i) => [9, 1][i]! },
     },
     {
+      name: "alibi, heads that share keys",
+      statics: { headDim: 8, window: 4, pageSize: 4, alibi: true, group: 4 },
+      dims: { rows: 3, heads: 8, kvHeads: 2, maxPages: 3, sequenceCount: 1, slotCount: 12, scale: 0.3 },
+      fill: { pages: (i) => [2, 0, 1][i]!, positions: (i) => [9, 1, -1][i]!, slopes: (i) => 0.5 ** (i + 1) },
+    },
+    {
       name: "alibi",
-      statics: { headDim: 6, window: 0, pageSize: 4, alibi: true },
+      statics: { headDim: 6, window: 0, pageSize: 4, alibi: true, group: 1 },
       dims: { rows: 2, heads: 3, kvHeads: 3, maxPages: 3, sequenceCount: 1, slotCount: 12, scale: 0.3 },
       fill: { pages: (i) => [2, 0, 1][i]!, positions: (i) => [9, 1][i]!, slopes: (i) => 0.5 ** (i + 1) },
     },
