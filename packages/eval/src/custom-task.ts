@@ -75,7 +75,7 @@ export function customTask(description: unknown, path: string, folder: string): 
       licence: "yours",
       citation: path,
       files: {
-        test: [own.dataset_path].map((file) => placeOf(file, folder)),
+        test: [placeOf(own.dataset_path, folder)],
         ...(own.fewshot_path === undefined ? {} : { train: [placeOf(own.fewshot_path, folder)] }),
       },
       rows: 0,

@@ -27,7 +27,6 @@ export interface Reading<D> {
   isCorrect(extracted: string, doc: D): boolean;
 }
 
-const TEMPLATES = { paper: "paper-eval", fixed: "paper" };
 const isAnswer = (found: string, doc: InstructionDoc): boolean => found === doc.answer;
 
 /** evaluate.py: beam 4, up to 256 new tokens, the last number counts. */
@@ -39,20 +38,7 @@ export function arithmeticTask(own: Own<InstructionDoc>): Task<InstructionDoc> {
     groups: ["arithmetic"],
     target: (doc) => doc.answer,
     scorings: {
-      paper: generationScoring({
-        ...paperNumbers,
-        template: TEMPLATES.paper,
-        numBeams: 4,
-        maxNewTokens: 256,
-        solution,
-      }),
-      fixed: generationScoring({
-        ...fixedNumbers,
-        template: TEMPLATES.fixed,
-        numBeams: 1,
-        maxNewTokens: 256,
-        solution,
-      }),
+      ...generations({ paper: paperNumbers, fixed: fixedNumbers, maxNewTokens: 256, solution }),
       loglikelihood: goldScoring(
         (doc) => ({ context: `Question: ${questionOf(doc)}\nAnswer:`, continuation: ` ${doc.answer}` }),
         (doc, template) => ({ context: template.prompt(doc), continuation: template.separator + solution(doc) }),
@@ -78,8 +64,7 @@ export function optionTask(own: Own<ChoiceDoc>): Task<ChoiceDoc> {
     groups: ["arithmetic"],
     target: (doc) => doc.answer,
     scorings: {
-      paper: generationScoring({ ...paper, template: TEMPLATES.paper, numBeams: 4, maxNewTokens: 256, solution }),
-      fixed: generationScoring({ ...fixed, template: TEMPLATES.fixed, numBeams: 1, maxNewTokens: 256, solution }),
+      ...generations({ paper, fixed, maxNewTokens: 256, solution }),
       loglikelihood: rankingScoring(
         rankChoices,
         rankStatements((label) => `The answer is (${label}).`),
@@ -111,8 +96,7 @@ export function choiceTask({ words, ranking = rankChoices, ...own }: ChoiceTaskO
     groups: ["commonsense"],
     target: (doc) => doc.answer,
     scorings: {
-      paper: generationScoring({ ...paper, template: TEMPLATES.paper, numBeams: 4, maxNewTokens: 32, solution }),
-      fixed: generationScoring({ ...fixed, template: TEMPLATES.fixed, numBeams: 1, maxNewTokens: 32, solution }),
+      ...generations({ paper, fixed, maxNewTokens: 32, solution }),
       loglikelihood: rankingScoring(ranking, rankStatements(state)),
     },
   };
@@ -136,6 +120,19 @@ export interface GenerationOptions<D extends InstructionDoc> extends Reading<D> 
   readonly maxNewTokens: number;
   /** A solved problem's response, for few-shot prompts. */
   solution(doc: D): string;
+}
+
+interface Readings<D extends InstructionDoc> extends Pick<GenerationOptions<D>, "maxNewTokens" | "solution"> {
+  readonly paper: Reading<D>;
+  readonly fixed: Reading<D>;
+}
+
+/** The paper's way, in its evaluation scripts' prompt and with its beams, and the repaired one, in the training prompt. */
+function generations<D extends InstructionDoc>({ paper, fixed, ...own }: Readings<D>) {
+  return {
+    paper: generationScoring({ ...own, ...paper, template: "paper-eval", numBeams: 4 }),
+    fixed: generationScoring({ ...own, ...fixed, template: "paper", numBeams: 1 }),
+  };
 }
 
 /** One response for each doc, judged by what it says. */

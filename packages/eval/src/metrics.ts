@@ -51,7 +51,7 @@ const perplexity: Metric = {
 
 const all: readonly Metric[] = [
   averaged("acc", "share of right answers"),
-  averaged("acc_norm", "the same, choices ranked by log-probability per byte"),
+  averaged("acc_norm", "the same, choices ranked by log-probability per character"),
   perplexity,
   pairwise("mcc", "Matthews' correlation of gold and predicted classes", matthews),
   pairwise("f1", "harmonic mean of precision and recall of the positive class", f1),

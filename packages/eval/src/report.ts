@@ -2,7 +2,7 @@
 import type { Figure } from "./metrics.ts";
 import { hashOf } from "./hash.ts";
 import { filterOf, primaryFigure, type TaskResult } from "./runner.ts";
-import { mcnemar, mean, pairedBootstrap } from "./statistics.ts";
+import { isBinary, mcnemar, mean, pairedBootstrap } from "./statistics.ts";
 import { type Sample, valueOf } from "./samples.ts";
 
 /** A base or an adapter on some tasks: what every report is made of. */
@@ -153,15 +153,15 @@ function compareResults(left: TaskResult, right: TaskResult): Omit<Comparison, "
   if (numbers.length === 0) return undefined;
   const [a, b] = [numbers.map(([x]) => x), numbers.map(([, y]) => y)];
   const { difference, interval, pValue } = pairedBootstrap(a, b);
-  const isBinary = numbers.flat().every((x) => x === 0 || x === 1);
+  const isRightOrWrong = isBinary(numbers.flat());
   return {
     task: left.task,
     metric,
     count: numbers.length,
     difference,
     interval,
-    pValue: isBinary ? mcnemar(a, b).pValue : pValue,
-    test: isBinary ? "McNemar" : "paired bootstrap",
+    pValue: isRightOrWrong ? mcnemar(a, b).pValue : pValue,
+    test: isRightOrWrong ? "McNemar" : "paired bootstrap",
   };
 }
 
@@ -171,7 +171,7 @@ const fixed = (x: number): string => x.toFixed(4);
 const row = (cells: readonly (string | number)[]): string => `| ${cells.join(" | ")} |`;
 
 /** Every figure of every run, group means, and what the paired comparisons say. */
-export function markdownTable(runs: readonly EvalRun[]): string {
+export function markdownTable(runs: readonly EvalRun[], comparisons: readonly Comparison[]): string {
   const named = runs.length > 1;
   const cells = (run: EvalRun, rest: readonly (string | number)[]) => (named ? [run.system, ...rest] : rest);
   const head = [
@@ -216,7 +216,7 @@ export function markdownTable(runs: readonly EvalRun[]): string {
     row(head.map(() => "---")),
     ...lines,
     ...(notes.length > 0 ? ["", "Contamination:", ...new Set(notes)] : []),
-    ...comparisonLines(compareRuns(runs)),
+    ...comparisonLines(comparisons),
   ].join("\n");
 }
 

@@ -111,7 +111,9 @@ export async function runTask(task: Task, model: LanguageModel, options: RunOpti
   );
   const file = options.outputDir === undefined ? undefined : openSamples(options.outputDir, task, scoringName, setting);
   const done = file?.done ?? new Map<number, Sample>();
-  const progress = (): void => options.onProgress?.(done.size, chosen.length, meanSoFar(scoring, done));
+  const score = runningMean(scoring.metrics[0]!);
+  for (const sample of done.values()) score.add(sample);
+  const progress = (): void => options.onProgress?.(done.size, chosen.length, score.value);
 
   const shotsOf = (doc: Doc, index: number) =>
     pool ? drawShots(pool.docs, numFewshot, { doc, index, task: task.name, seed }) : [];
@@ -137,6 +139,7 @@ export async function runTask(task: Task, model: LanguageModel, options: RunOpti
       const sample = sampleOf(task, scoringName, scoring, asked, judged, decoding);
       if (file) file.add(sample);
       else done.set(asked.index, sample);
+      score.add(sample);
       progress();
     },
     signal: options.signal,
@@ -220,12 +223,11 @@ async function askAll(all: readonly Asked[], model: LanguageModel, asking: Askin
   const failed = new AbortController();
   const signal = AbortSignal.any([failed.signal, ...(asking.signal ? [asking.signal] : [])]);
   const judging = new Set<Promise<void>>();
-  let round = [...all];
+  let round = all.map((asked) => ({ asked, questions: asking.ask(asked) }));
   try {
     while (round.length > 0) {
-      const further: Asked[] = [];
-      const open = round.flatMap((asked) => {
-        const questions = asking.ask(asked);
+      const further: typeof round = [];
+      const open = round.flatMap(({ asked, questions }) => {
         const from = asked.questions.length;
         asked.questions.push(...questions);
         asked.open = questions.length;
@@ -235,8 +237,9 @@ async function askAll(all: readonly Asked[], model: LanguageModel, asking: Askin
         asked.answers[place] = answer;
         asked.open--;
         if (asked.open > 0) return;
-        if (asking.ask(asked).length > 0) {
-          further.push(asked);
+        const questions = asking.ask(asked);
+        if (questions.length > 0) {
+          further.push({ asked, questions });
           return;
         }
         const judgement = asking.judge(asked, signal);
@@ -301,10 +304,21 @@ export function sampleFileName(task: string, scoring: ScoringName): string {
   return `samples_${task}${scoring === "fixed" ? "" : `_${scoring}`}.jsonl`;
 }
 
-function meanSoFar(scoring: Scoring, done: ReadonlyMap<number, Sample>): number | undefined {
-  const name = scoring.metrics[0]!;
-  if (done.size === 0 || metricFor(name).kind !== "mean") return undefined;
-  return metricFor(name).of([...done.values()].map((sample) => valueOf(sample, name)));
+/** The mean of a metric over the samples so far; undefined for none, and for a metric that is no mean. */
+function runningMean(name: string) {
+  const isMean = metricFor(name).kind === "mean";
+  let sum = 0;
+  let count = 0;
+  return {
+    add(sample: Sample): void {
+      if (!isMean) return;
+      sum += valueOf(sample, name) as number; // a mean's values are numbers
+      count++;
+    },
+    get value(): number | undefined {
+      return count === 0 ? undefined : sum / count;
+    },
+  };
 }
 
 /** lm-evaluation-harness's record of a doc. */

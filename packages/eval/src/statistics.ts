@@ -5,6 +5,9 @@ export type Interval = readonly [low: number, high: number];
 
 export const mean = (values: readonly number[]): number => values.reduce((sum, x) => sum + x, 0) / values.length;
 
+/** Zeros and ones alone: right and wrong. */
+export const isBinary = (values: readonly number[]): boolean => values.every((x) => x === 0 || x === 1);
+
 /** Standard error of a mean: s / sqrt(n) with s the sample deviation (n - 1). 0 for one value. lm-evaluation-harness, mean_stderr. */
 export function meanStderr(values: readonly number[]): number {
   if (values.length < 2) return 0;
@@ -28,19 +31,27 @@ const TAILS = [0.025, 0.975] as const;
 export function bootstrap<T>(
   items: readonly T[],
   statistic: (items: readonly T[]) => number,
-  { seed = 0, resamples = 1000 }: BootstrapOptions = {},
+  options: BootstrapOptions = {},
 ): { readonly stderr: number; readonly interval: Interval } {
-  const random = new Random(seed);
-  const draws = Array.from({ length: resamples }, () => statistic(items.map(() => items[random.int(items.length)]!)));
+  const draws = drawn(items, statistic, options);
   const m = mean(draws);
   const variance = draws.reduce((sum, x) => sum + (x - m) ** 2, 0) / Math.max(1, draws.length - 1);
   return { stderr: Math.sqrt(variance), interval: percentiles(draws) };
 }
 
+/** The statistic of each resample. */
+function drawn<T>(
+  items: readonly T[],
+  statistic: (items: readonly T[]) => number,
+  { seed = 0, resamples = 1000 }: BootstrapOptions,
+): number[] {
+  const random = new Random(seed);
+  return Array.from({ length: resamples }, () => statistic(items.map(() => items[random.int(items.length)]!)));
+}
+
 /** 95 % percentile-bootstrap interval of a mean. Of zeros and ones it is that of a binomial draw, which is computed, not drawn. */
 export function meanInterval(values: readonly number[], options: BootstrapOptions = {}): Interval {
-  if (values.every((x) => x === 0 || x === 1))
-    return binomialInterval(values.filter((x) => x === 1).length, values.length);
+  if (isBinary(values)) return binomialInterval(values.filter((x) => x === 1).length, values.length);
   return bootstrap(values, mean, options).interval;
 }
 
@@ -100,15 +111,14 @@ export function mcnemar(a: readonly number[], b: readonly number[]): Mcnemar {
 export function pairedBootstrap(
   a: readonly number[],
   b: readonly number[],
-  { seed = 0, resamples = 1000 }: BootstrapOptions = {},
+  options: BootstrapOptions = {},
 ): { readonly difference: number; readonly interval: Interval; readonly pValue: number } {
   assertPaired(a, b);
   const gains = a.map((x, i) => b[i]! - x);
   const difference = mean(gains);
-  const random = new Random(seed);
-  const draws = Array.from({ length: resamples }, () => mean(gains.map(() => gains[random.int(gains.length)]!)));
+  const draws = drawn(gains, mean, options);
   const beyond = draws.filter((draw) => (difference >= 0 ? draw <= 0 : draw >= 0)).length;
-  return { difference, interval: percentiles(draws), pValue: Math.min(1, (2 * (beyond + 1)) / (resamples + 1)) };
+  return { difference, interval: percentiles(draws), pValue: Math.min(1, (2 * (beyond + 1)) / (draws.length + 1)) };
 }
 
 function assertPaired(a: readonly number[], b: readonly number[]): void {

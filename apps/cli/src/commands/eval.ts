@@ -1,4 +1,4 @@
-import { markdownTable, resultsJson } from "@graft/eval";
+import { compareRuns, markdownTable, resultsJson } from "@graft/eval";
 import { defineCommand } from "../command.ts";
 import { taskGroups } from "../eval/chosen-tasks.ts";
 import { evalOptions } from "../eval/options.ts";
@@ -27,10 +27,14 @@ export default defineCommand({
   options: evalOptions,
   async run(settings, { print, log, signal }) {
     const { runs, runIds } = await withStore(settings.db, (store) => evalRun(settings, { log, signal, store }));
-    if (settings.json) {
+    const { json, output } = settings;
+    const comparisons = json && output === undefined ? [] : compareRuns(runs);
+    // It brings what draws pictures, which is long to load.
+    if (output !== undefined) await (await import("../eval/output.ts")).writeReports(output, runs, comparisons);
+    if (json) {
       const [first, ...others] = runs.map(resultsJson);
       print(JSON.stringify(others.length === 0 ? first : [first, ...others], null, 2));
-    } else print(markdownTable(runs));
+    } else print(markdownTable(runs, comparisons));
     for (const id of runIds) log(`recorded as run ${id}; \`graft runs show ${id}\``);
     return 0;
   },

@@ -13,11 +13,11 @@ import { DataError } from "@graft/core/errors";
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import type { EvalSettings } from "./options.ts";
-import type { System } from "./systems.ts";
+import type { TrainingRecord } from "../train/record.ts";
 
 export interface ContaminationChecks {
   /** A line for each training file that has questions of the task. */
-  of(result: TaskResult, system: System): Promise<readonly string[]>;
+  of(result: TaskResult, training: TrainingRecord | undefined): Promise<readonly string[]>;
 }
 
 /** Reads and indexes each set of training files once. */
@@ -28,7 +28,7 @@ export function contaminationChecks(
   const indexes = new Map<string, Promise<TrainingIndex>>();
   const missing = new Set<string>();
   return {
-    async of({ task, samples }, { training }) {
+    async of({ task, samples }, training) {
       const own = training?.data_path;
       if (own !== undefined && !existsSync(own) && !missing.has(own)) {
         missing.add(own);

@@ -1,8 +1,8 @@
 /** An evaluation as one page that needs nothing else: figures, plots, comparisons, and the wrong answers to look at. */
 import {
   COMPARISON_HEADS,
+  type Comparison,
   comparisonCells,
-  compareRuns,
   type EvalRun,
   groupFigures,
   primaryFigure,
@@ -16,12 +16,12 @@ import { Error as ERRORS, logger, parse, View } from "vega";
 /** Wrong answers that a page shows of each task. */
 const SHOWN = 50;
 
-export async function reportHtml(runs: readonly EvalRun[]): Promise<string> {
+export async function reportHtml(runs: readonly EvalRun[], compared: readonly Comparison[]): Promise<string> {
   const title = `Evaluation of ${runs.map((run) => run.system).join(", ")}`;
   const sections = [
     figuresTable(runs),
     `<figure role="img" aria-label="Figures of every task with 95 % intervals">${await figuresPicture(runs)}</figure>`,
-    comparisons(runs),
+    comparisons(compared),
     contamination(runs),
     "<h2>Wrong answers</h2>",
     ...runs.flatMap((run) => run.results.map((result) => mistakes(run, result))),
@@ -58,7 +58,7 @@ summary { cursor: pointer; padding: .15rem 0; }
 `;
 
 const escape = (text: string): string => Bun.escapeHTML(text);
-const percent = (x: number): string => x.toFixed(4);
+const fixed = (x: number): string => x.toFixed(4);
 
 function grid(heads: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
   const cell = (value: string | number) =>
@@ -80,9 +80,9 @@ function figuresTable(runs: readonly EvalRun[]): string {
         r.numFewshot,
         r.count,
         name,
-        percent(value),
-        `± ${percent(stderr)}`,
-        `${percent(interval[0])} to ${percent(interval[1])}`,
+        fixed(value),
+        `± ${fixed(stderr)}`,
+        `${fixed(interval[0])} to ${fixed(interval[1])}`,
         run.contamination[r.task]?.length ? "contaminated" : "",
       ]),
     ),
@@ -93,8 +93,8 @@ function figuresTable(runs: readonly EvalRun[]): string {
       "",
       tasks.length,
       "mean",
-      percent(value),
-      `± ${percent(stderr)}`,
+      fixed(value),
+      `± ${fixed(stderr)}`,
       "",
       "",
     ]),
@@ -146,8 +146,7 @@ async function figuresPicture(runs: readonly EvalRun[]): Promise<string> {
   return new View(parse(compiled), { renderer: "none" }).toSVG();
 }
 
-function comparisons(runs: readonly EvalRun[]): string {
-  const found = compareRuns(runs);
+function comparisons(found: readonly Comparison[]): string {
   if (found.length === 0) return "";
   return `<h2>Paired comparisons</h2>${grid(COMPARISON_HEADS, found.map(comparisonCells))}`;
 }

@@ -20,7 +20,6 @@ import { dataDirsOf } from "./data-dirs.ts";
 import { type ContaminationChecks, contaminationChecks } from "./contamination.ts";
 import { decodingOf } from "./decoding.ts";
 import type { EvalSettings } from "./options.ts";
-import { writeReports } from "./output.ts";
 import { type Recorder, startRecord } from "./recorder.ts";
 import { openSystems, type System, type Systems } from "./systems.ts";
 
@@ -37,7 +36,7 @@ export interface EvalOutcome {
   readonly runIds: readonly string[];
 }
 
-/** Measures every system on every task. Results are recorded and written task by task, so that what is done is kept whatever comes. */
+/** Measures every system on every task. Results are recorded, and samples written, task by task, so that what is done is kept whatever comes. */
 export async function evalRun(settings: EvalSettings, context: EvalContext): Promise<EvalOutcome> {
   const tasks = await tasksOfFlag("--tasks", settings.tasks, settings);
   const services = await openServices(settings, tasks);
@@ -58,7 +57,6 @@ export async function evalRun(settings: EvalSettings, context: EvalContext): Pro
       recorder.finish();
       if (recorder.id !== undefined) runIds.push(recorder.id);
     }
-    if (settings.output !== undefined) await writeReports(settings.output, runs);
     return { runs, runIds };
   } finally {
     await systems.close();
@@ -102,7 +100,7 @@ async function measure(system: System, tasks: readonly Task[], tools: Tools): Pr
       if (result.cut > 0)
         log(`${label}${task.name}: ${result.cut} of ${result.count} prompts were cut from the left to fit the model`);
       results.push(result);
-      contamination[task.name] = await checks.of(result, system);
+      contamination[task.name] = await checks.of(result, system.training);
       for (const said of contamination[task.name]!) log(`${label}${task.name}: ${said}`);
       recorder.add(result, contamination[task.name]!);
     }

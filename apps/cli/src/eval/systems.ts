@@ -8,7 +8,7 @@ import type { Device } from "@graft/kernels";
 import { basename, resolve } from "node:path";
 import { UsageError } from "../command.ts";
 import { config } from "../config.ts";
-import { type LoadedModel, loadModel, resolveModelFolder } from "../load-model.ts";
+import { type LoadedModel, loadModel } from "../load-model.ts";
 import { readTrainingRecord, type TrainingRecord } from "../train/record.ts";
 import type { EvalSettings } from "./options.ts";
 
@@ -50,23 +50,18 @@ export async function openSystems(o: EvalSettings, numBeams: number): Promise<Sy
     quantizationSkipModules: o.quantizationSkipModules,
     maxSequences: o.batchSize === "auto" ? Math.max(AUTO_BATCH, numBeams) : o.batchSize * numBeams,
   });
-  try {
-    return {
-      all: named.map(({ name, adapter }, i) => ({
-        name,
-        adapter,
-        training: records[i],
-        with: withAdapter(loaded, o.model, adapter),
-      })),
-      device: loaded.device,
-      folder: await resolveModelFolder(o.model),
-      maxLength: loaded.base.config.maxLength,
-      close: () => loaded.close(),
-    };
-  } catch (error) {
-    await loaded.close();
-    throw error;
-  }
+  return {
+    all: named.map(({ name, adapter }, i) => ({
+      name,
+      adapter,
+      training: records[i],
+      with: withAdapter(loaded, o.model, adapter),
+    })),
+    device: loaded.device,
+    folder: loaded.base.path,
+    maxLength: loaded.base.config.maxLength,
+    close: () => loaded.close(),
+  };
 }
 
 /** `NAME=DIR`, `DIR` or `none`; without any, the base alone. Throws UsageError for a name that is given twice. */

@@ -1,5 +1,5 @@
 /** How two runs differ: settings, figures, and whether one really beats the other. */
-import { mcnemar, pairedBootstrap } from "@graft/eval";
+import { isBinary, mcnemar, mean, pairedBootstrap } from "@graft/eval";
 import type { Item, ResultRow, RunDetails } from "@graft/server/db";
 import { p, share, signed } from "./run-text.ts";
 
@@ -105,9 +105,8 @@ export function pairItems(a: readonly Item[], b: readonly Item[]): [Item["value"
 
 function test(pairs: readonly [number, number][]): Paired {
   const [a, b] = [pairs.map(([x]) => x), pairs.map(([, y]) => y)];
-  const mean = (values: readonly number[]): number => values.reduce((sum, x) => sum + x, 0) / values.length;
   const shared = { docs: pairs.length, a: mean(a), b: mean(b), difference: mean(b) - mean(a) };
-  if (pairs.flat().every((x) => x === 0 || x === 1)) {
+  if (isBinary(pairs.flat())) {
     const { onlyA, onlyB, pValue } = mcnemar(a, b);
     return { test: "McNemar", ...shared, onlyA, onlyB, pValue };
   }

@@ -2,6 +2,7 @@
 import { findPromptTemplate } from "@graft/core/data";
 import { CheckpointError } from "@graft/core/errors";
 import { companionFiles, readJson, writeFileAtomic } from "@graft/core/io";
+import { hashOf } from "@graft/eval";
 import type { Device } from "@graft/kernels";
 import { createHash } from "node:crypto";
 import { createReadStream, existsSync, readFileSync, realpathSync, statSync } from "node:fs";
@@ -44,16 +45,12 @@ export function fileHash(path: string): Promise<string> {
 export function templateHash(name: string): string {
   const template = findPromptTemplate(name);
   const prompts = ["input", ""].map((input) => template.prompt({ instruction: "instruction", input }));
-  return textHash(JSON.stringify([...prompts, template.separator, template.stops]));
+  return hashOf(JSON.stringify([...prompts, template.separator, template.stops]));
 }
 
 /** Over the texts of all kernels that a device has made in this process, in whatever order. */
 export function kernelTextHash({ pipelineTexts }: Pick<Device, "pipelineTexts">): string {
-  return textHash(pipelineTexts.map(textHash).toSorted().join("\n"));
-}
-
-function textHash(text: string): string {
-  return createHash("sha256").update(text).digest("hex");
+  return hashOf(pipelineTexts.map(hashOf).toSorted().join("\n"));
 }
 
 /** The files that loading takes: whole ones before shards, safetensors before pickles. */

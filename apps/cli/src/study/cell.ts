@@ -6,14 +6,22 @@ import type { BaseModel } from "@graft/core/models";
 import { AdapterWeights } from "@graft/core/nn";
 import { loadTokenizer } from "@graft/core/text";
 import { adamwDefaults, TrainingDiverged } from "@graft/core/train";
-import { findDataset, primaryFigure, runTask, scoringOf, type Task, type TaskResult, valueOf } from "@graft/eval";
-import { createHash } from "node:crypto";
+import {
+  findDataset,
+  hashOf,
+  isBinary,
+  primaryFigure,
+  runTask,
+  scoringOf,
+  type Task,
+  type TaskResult,
+  valueOf,
+} from "@graft/eval";
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { dataDirsOf } from "../eval/data-dirs.ts";
 import { decodingOf } from "../eval/decoding.ts";
-import type { System } from "../eval/systems.ts";
 import type { ContaminationChecks } from "../eval/contamination.ts";
 import { counter } from "../progress.ts";
 import { checkpointSteps } from "../train/checkpoint.ts";
@@ -80,8 +88,7 @@ async function placesOf(
   { study, outputDir, tasksOf, fileHash, modelHash, folderOf }: CellTools,
 ): Promise<Places> {
   const { model, task, adapter, seed } = cell;
-  const hash = (value: unknown): string =>
-    createHash("sha256").update(JSON.stringify(value)).digest("hex").slice(0, 16);
+  const hash = (value: unknown): string => hashOf(JSON.stringify(value)).slice(0, 16);
   const base = { base: await modelHash(folderOf(cell)), dtype: model.dtype, quantization: model.quantization };
   const { learning_rate: _, ...recipe } = study.training;
   const training = adapter && {
@@ -231,12 +238,7 @@ async function measureCell(
   try {
     const name = `${cell.model.name}${adapter === undefined ? "" : ` + ${adapterVersion(adapter)}`}`;
     const measured = createLanguageModel({ name, generator, tokenizer: loadTokenizer(model.path), weights });
-    const system: System = {
-      name,
-      adapter,
-      training: adapter === undefined ? undefined : readTrainingRecord(adapter),
-      with: (use) => use(measured),
-    };
+    const trained = adapter === undefined ? undefined : readTrainingRecord(adapter);
     const scores: Score[] = [];
     for (const task of tasks) {
       const show = counter(task.name, log, { isPassing: true });
@@ -258,7 +260,7 @@ async function measureCell(
       });
       if (result.cut > 0)
         log(`${task.name}: ${result.cut} of ${result.count} prompts were cut from the left to fit the model`);
-      scores.push(scoreOf(result, await contamination.of(result, system)));
+      scores.push(scoreOf(result, await contamination.of(result, trained)));
     }
     return scores;
   } finally {
@@ -280,7 +282,7 @@ function templateOf(
 function scoreOf(result: TaskResult, contamination: readonly string[]): Score {
   const { value, stderr } = primaryFigure(result);
   const values = result.samples.map((sample) => valueOf(sample, result.primary));
-  const isBinary = values.every((x) => x === 0 || x === 1);
+  const areNumbers = values.every((value): value is number => typeof value === "number");
   return {
     task: result.task,
     version: result.version,
@@ -291,7 +293,7 @@ function scoreOf(result: TaskResult, contamination: readonly string[]): Score {
     count: result.count,
     dataset_sha256: result.dataset.sha256,
     prompts_hash: result.promptsHash,
-    outcomes: isBinary ? values.join("") : null,
+    outcomes: areNumbers && isBinary(values) ? values.join("") : null,
     contamination: [...contamination],
     seconds: result.seconds,
   };

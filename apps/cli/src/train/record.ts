@@ -1,6 +1,6 @@
 /** What an adapter remembers of its training, beside its weights: so that it can be asked the way it was taught, and what it was taught is known. */
 import { readJson, writeFileAtomic } from "@graft/core/io";
-import { createHash } from "node:crypto";
+import { hashOf } from "@graft/eval";
 import { existsSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { z } from "zod";
@@ -35,7 +35,7 @@ export function writeTrainingRecord(folder: string, trained: Trained, steps: num
   const record: TrainingRecord = {
     prompt_template: trained.promptTemplate,
     data_path: resolve(trained.dataPath),
-    data_sha256: createHash("sha256").update(readFileSync(trained.dataPath)).digest("hex"),
+    data_sha256: hashOf(readFileSync(trained.dataPath)),
     steps,
     batch_size: trained.batchSize,
     learning_rate: trained.learningRate,

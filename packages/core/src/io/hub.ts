@@ -233,7 +233,8 @@ function hashOf(path: string, { etag, bytes }: RemoteFile): string {
   return hash.digest("hex");
 }
 
-function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+/** A wait that the signal ends with its reason. */
+export function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, ms);
     signal?.addEventListener(

@@ -1,6 +1,6 @@
 /** A file of a web server, taken up again where it broke off. */
 import { DownloadError } from "@graft/core/errors";
-import type { HubFetch } from "@graft/core/io";
+import { type HubFetch, pause } from "@graft/core/io";
 import { existsSync } from "node:fs";
 import * as fs from "node:fs";
 import { dirname } from "node:path";
@@ -138,20 +138,6 @@ async function* bytesOf({ body }: Response): AsyncGenerator<Uint8Array> {
   } catch (cause) {
     throw new Unreachable(`broke off (${said(cause)})`, { cause });
   }
-}
-
-function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, ms);
-    signal?.addEventListener(
-      "abort",
-      () => {
-        clearTimeout(timer);
-        reject(signal.reason as Error);
-      },
-      { once: true },
-    );
-  });
 }
 
 /** The file that grows, and beside it what tells which file of the server it is a part of. */

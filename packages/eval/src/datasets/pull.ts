@@ -5,6 +5,7 @@ import { createHash } from "node:crypto";
 import { closeSync, createReadStream, existsSync, fsyncSync, mkdirSync, openSync, renameSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import type { Dataset, DatasetSource } from "../dataset.ts";
+import { hashOf } from "../hash.ts";
 import { downloadInto, type DownloadOptions, removePart } from "./_download.ts";
 import { lock, LOCK_NAME, readLock } from "./_lock.ts";
 import { readZipped } from "./_unzip.ts";
@@ -82,7 +83,7 @@ async function fetchFiles(
     for (const source of sources) {
       const path = join(folder, source.path);
       const bytes = isArchive ? readZipped(part, source.url.slice(url.length + 1)) : undefined;
-      const sha256 = bytes ? createHash("sha256").update(bytes).digest("hex") : await hashFile(part);
+      const sha256 = bytes ? hashOf(bytes) : await hashFile(part);
       compareHash(
         sha256,
         expectedHash(source, folder),
