@@ -95,7 +95,14 @@ const model = () => {
   return { fake, requests };
 };
 
-const run = (own: { readonly folder?: string; readonly numFewshot?: number; readonly outputDir?: string } = {}) => {
+const run = (
+  own: {
+    readonly folder?: string;
+    readonly numFewshot?: number;
+    readonly outputDir?: string;
+    readonly limit?: number;
+  } = {},
+) => {
   const { folder = both, ...more } = own;
   return runTask(task, model().fake, { dataDirs: [folder], services: { askJudge }, template: "alpaca", ...more });
 };

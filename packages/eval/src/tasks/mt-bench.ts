@@ -66,23 +66,28 @@ export const mtBench: Task<JudgedDoc> = {
         answers.length < doc.turns.length ? ask(doc, context, answers) : [],
       async judge(doc, answers, { askJudge, signal }) {
         if (!askJudge) throw new TypeError("judging needs a model that judges");
-        // One after the other: when the first fails, no question about the second is under way.
-        const rateTurn = (prompt: JudgePrompt, turn: number) =>
-          rate(
-            filled(prompt, doc, answers.map(textOf)),
-            `mt_bench: question ${doc.question_id}, turn ${turn}`,
-            askJudge,
-            signal,
-          );
-        const first = await rateTurn(doc.judge.first, 1);
-        const second = await rateTurn(doc.judge.second, 2);
+        const rated = await Promise.allSettled(
+          [doc.judge.first, doc.judge.second].map((prompt, turn) =>
+            rate(
+              filled(prompt, doc, answers.map(textOf)),
+              `mt_bench: question ${doc.question_id}, turn ${turn + 1}`,
+              askJudge,
+              signal,
+            ),
+          ),
+        );
+        // When one fails, the other is over too: nothing is under way any more.
+        const [first, second] = rated.map((one) => {
+          if (one.status === "rejected") throw one.reason as Error;
+          return one.value;
+        });
         return {
-          filtered: [String(first.rating), String(second.rating)],
-          detail: `Turn 1. ${first.said}\n\nTurn 2. ${second.said}`,
+          filtered: [String(first!.rating), String(second!.rating)],
+          detail: `Turn 1. ${first!.said}\n\nTurn 2. ${second!.said}`,
           values: {
-            mt_bench: (first.rating + second.rating) / 2,
-            mt_bench_turn1: first.rating,
-            mt_bench_turn2: second.rating,
+            mt_bench: (first!.rating + second!.rating) / 2,
+            mt_bench_turn1: first!.rating,
+            mt_bench_turn2: second!.rating,
           },
         };
       },
