@@ -4,6 +4,7 @@ import { z } from "zod";
 import { defineCommand, UsageError } from "../command.ts";
 import { config } from "../config.ts";
 import { addCounts, type Counts, countsOf } from "../test-counts.ts";
+import { failuresIn } from "../test-failures.ts";
 
 export default defineCommand({
   name: "test",
@@ -23,11 +24,16 @@ export default defineCommand({
     rmSync(results, { recursive: true, force: true });
     mkdirSync(results, { recursive: true });
     const counts: Record<string, Counts> = {};
+    const failures: string[] = [];
     for (const p of chosen) {
       signal.throwIfAborted();
-      counts[p.name] = await testPackage(p, results, signal);
+      const tested = await testPackage(p, results, signal);
+      counts[p.name] = tested.counts;
+      failures.push(...failuresIn(tested.output).map((failure) => `${p.name}: ${failure}`));
     }
     const sum = addCounts(Object.values(counts));
+    // Again at the end: a long run's output is long.
+    for (const failure of failures) log(`\n${failure}`);
     for (const [name, c] of Object.entries(counts)) log(`${name.padEnd(10)} ${inWords(c)}`);
     if (json) print(JSON.stringify({ ...sum, packages: counts }));
     else print(`${sum.passed} passed, ${sum.failed} failed`);
@@ -61,21 +67,32 @@ function packages(): Package[] {
 }
 
 /** What the tests say goes to stderr: stdout is for the counts. */
-async function testPackage({ name, fullName, files }: Package, results: string, signal: AbortSignal): Promise<Counts> {
+async function testPackage(
+  { name, fullName, files }: Package,
+  results: string,
+  signal: AbortSignal,
+): Promise<{ counts: Counts; output: string }> {
   const turbo = Bun.spawn(
     ["bun", "x", "turbo", "run", "test", "--concurrency=1", "--output-logs=full", "--filter", fullName],
     {
       cwd: config.root,
       stdin: "ignore",
-      stdout: 2,
+      stdout: "pipe",
       stderr: "inherit",
       env: { ...process.env, GRAFT_TEST_RESULTS: results, TURBO_TELEMETRY_DISABLED: "1" },
       signal,
     },
   );
+  const decoder = new TextDecoder();
+  let output = "";
+  for await (const bytes of turbo.stdout) {
+    process.stderr.write(bytes);
+    output += decoder.decode(bytes, { stream: true });
+  }
   const exitCode = await turbo.exited;
   const junit = join(results, `${name}.xml`);
-  return countsOf(existsSync(junit) ? readFileSync(junit, "utf8") : undefined, exitCode, files);
+  const counts = countsOf(existsSync(junit) ? readFileSync(junit, "utf8") : undefined, exitCode, files);
+  return { counts, output };
 }
 
 function inWords({ passed, failed, skipped }: Counts): string {
