@@ -1,8 +1,8 @@
 /** How adapters of the embedded micro models are trained: by the demo, the study, and the scripts that made what comes with Graft. */
+import type { TrainRunOptions } from "@graft/adapters/train";
 import { adamwDefaults } from "@graft/core/train";
 import { join } from "node:path";
 import { config } from "./config.ts";
-import type { TrainRunOptions } from "./train/run.ts";
 
 export const microModels = join(config.root, "models");
 export const microData = join(microModels, "data");

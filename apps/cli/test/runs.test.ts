@@ -1,7 +1,7 @@
 /** Recorded runs: `graft runs` as a person calls it on a database that the store filled, and what it computes. */
 import { Database } from "bun:sqlite";
-import { afterAll, describe, expect, test } from "bun:test";
-import { type Item, type NewResult, type NewRun, type RunDetails, Store } from "@graft/server/db";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { type Item, type NewResult, type NewRun, openStore, type RunDetails } from "@graft/server/db";
 import {
   cpSync,
   openSync,
@@ -93,16 +93,16 @@ function newResult(values: readonly Item["value"][], changes: Partial<NewResult>
 }
 
 /** Runs of a database that nobody else sees, as the store gives them back. */
-function record(...all: { run?: Partial<NewRun>; results: readonly NewResult[] }[]): RunDetails[] {
-  const store = new Store(":memory:");
-  const ids = all.map(({ run, results }, i) => {
-    const id = store.createRun({ ...newRun, ...run }, later(60 * i));
-    for (const result of results) store.addResult(id, result);
-    store.finishRun(id, { kernelHash: "c".repeat(64) }, later(60 * i + 90));
-    return id;
-  });
-  const runs = ids.map((id) => store.run(id));
-  store.close();
+async function record(...all: { run?: Partial<NewRun>; results: readonly NewResult[] }[]): Promise<RunDetails[]> {
+  const store = await openStore({ path: ":memory:" });
+  const runs: RunDetails[] = [];
+  for (const [i, { run, results }] of all.entries()) {
+    const id = await store.createRun({ ...newRun, ...run }, later(60 * i));
+    for (const result of results) await store.addResult(id, result);
+    await store.finishRun(id, { kernelHash: "c".repeat(64) }, later(60 * i + 90));
+    runs.push(await store.run(id));
+  }
+  await store.close();
   return runs;
 }
 
@@ -110,17 +110,20 @@ const ones = (count: number, of: number): number[] => Array.from({ length: of },
 
 describe("the commands", () => {
   const db = join(scratch, "graft.sqlite");
-  const store = new Store(db);
-  // Of 20 docs: both right on 5, only B on 10, neither on 5.
-  const a = store.createRun(newRun, at);
-  store.addResult(a, newResult(ones(5, 20), { contamination: ["3 of 20 questions are in train.json"] }));
-  store.finishRun(a, { kernelHash: "c".repeat(64) }, later(90));
-  const b = store.createRun({ ...newRun, ...withLora }, later(86_400));
-  store.addResult(b, newResult(ones(15, 20)));
-  store.addResult(b, newResult([0.5, 0.25], { task: "own" }));
-  store.failRun(b, { state: "failed", error: "the device was lost" }, later(86_400 + 3700));
-  const c = store.createRun({ ...newRun, kind: "study" }, later(2 * 86_400));
-  store.close();
+  let [a, b, c] = ["", "", ""];
+  beforeAll(async () => {
+    const store = await openStore({ path: db });
+    // Of 20 docs: both right on 5, only B on 10, neither on 5.
+    a = await store.createRun(newRun, at);
+    await store.addResult(a, newResult(ones(5, 20), { contamination: ["3 of 20 questions are in train.json"] }));
+    await store.finishRun(a, { kernelHash: "c".repeat(64) }, later(90));
+    b = await store.createRun({ ...newRun, ...withLora }, later(86_400));
+    await store.addResult(b, newResult(ones(15, 20)));
+    await store.addResult(b, newResult([0.5, 0.25], { task: "own" }));
+    await store.failRun(b, { state: "failed", error: "the device was lost" }, later(86_400 + 3700));
+    c = await store.createRun({ ...newRun, kind: "study" }, later(2 * 86_400));
+    await store.close();
+  });
   const json = async (...args: string[]): Promise<unknown> =>
     JSON.parse((await succeed("runs", ...args, "--db", db, "--json")).out);
 
@@ -250,27 +253,29 @@ test("an evaluation that is run again from elsewhere is identical; on other data
 });
 
 describe("the difference of two runs", () => {
-  test("too few discordant docs show nothing; more of the same do", () => {
-    const verdict = (right: number, wrong: number): string => {
-      const [a, b] = record(
+  test("too few discordant docs show nothing; more of the same do", async () => {
+    const verdict = async (right: number, wrong: number): Promise<string> => {
+      const [a, b] = await record(
         { results: [newResult([...ones(0, right), ...ones(wrong, wrong), 1, 0])] },
         { results: [newResult([...ones(right, right), ...ones(0, wrong), 1, 0])] },
       );
       return diffRuns(a!, b!).tasks[0]!.verdict;
     };
     // Exact: 2 * (1/2)^5 = 0.0625, 2 * (1/2)^6 = 0.03125, 2 * (1 + 9) / 2^9 = 0.0390625.
-    expect(verdict(5, 0)).toBe(
+    expect(await verdict(5, 0)).toBe(
       "no difference is shown at 5 % (McNemar's exact test: of 7 docs 0 right only in A, 5 only in B; p = 0.0625)",
     );
-    expect(verdict(6, 0)).toStartWith("B really beats A at 5 % (McNemar's exact test: of 8 docs 0 right only in A, 6");
-    expect(verdict(0, 6)).toEndWith("6 right only in A, 0 only in B; p = 0.0313)");
-    expect(verdict(0, 6)).toStartWith("A really beats B at 5 %");
-    expect(verdict(8, 1)).toEndWith("1 right only in A, 8 only in B; p = 0.0391)");
+    expect(await verdict(6, 0)).toStartWith(
+      "B really beats A at 5 % (McNemar's exact test: of 8 docs 0 right only in A, 6",
+    );
+    expect(await verdict(0, 6)).toEndWith("6 right only in A, 0 only in B; p = 0.0313)");
+    expect(await verdict(0, 6)).toStartWith("A really beats B at 5 %");
+    expect(await verdict(8, 1)).toEndWith("1 right only in A, 8 only in B; p = 0.0391)");
   });
 
-  test("only docs of both are compared, whatever their order, and it is said", () => {
+  test("only docs of both are compared, whatever their order, and it is said", async () => {
     const all = newResult([1, 1, 1, 1, 0, 0, 0, 0]);
-    const [a, b] = record(
+    const [a, b] = await record(
       { results: [all] },
       // The last six, backwards, all right.
       {
@@ -301,14 +306,14 @@ describe("the difference of two runs", () => {
     ]);
   });
 
-  test("values that are not zeros and ones go through the bootstrap; a lower value may be the better one", () => {
+  test("values that are not zeros and ones go through the bootstrap; a lower value may be the better one", async () => {
     const values = Array.from({ length: 40 }, (_, i) => (i % 10) / 10);
     const worse = (by: number) => newResult(values.map((x, i) => x + by + (i % 3) / 100));
     const falling = (result: NewResult): NewResult => ({
       ...result,
       figures: { acc: { ...result.figures.acc!, higherIsBetter: false } },
     });
-    const [a, b, c, d] = record(
+    const [a, b, c, d] = await record(
       { results: [newResult(values)] },
       { results: [worse(0.2)] },
       { results: [falling(newResult(values))] },
@@ -323,20 +328,26 @@ describe("the difference of two runs", () => {
     expect(diffRuns(a!, b!)).toEqual(diffRuns(a!, b!));
   });
 
-  test("what cannot be compared says why", () => {
-    const verdict = (left: Partial<NewResult>, right: Partial<NewResult>): string => {
-      const [a, b] = record({ results: [newResult([1, 0], left)] }, { results: [newResult([1, 0], right)] });
+  test("what cannot be compared says why", async () => {
+    const verdict = async (left: Partial<NewResult>, right: Partial<NewResult>): Promise<string> => {
+      const [a, b] = await record({ results: [newResult([1, 0], left)] }, { results: [newResult([1, 0], right)] });
       return diffRuns(a!, b!).tasks[0]!.verdict;
     };
     const loss = { value: 2, stderr: 0, interval: [1, 3] as const, higherIsBetter: false };
     const sums: Item[] = [{ docHash: sha256("doc 0"), value: [-1, 2] }];
-    expect(verdict({ version: 1 }, { version: 2 })).toBe("not compared: A ran version 1 of the task, B version 2");
-    expect(verdict({}, { primary: "loss", figures: { loss } })).toBe("not compared: A is measured by acc, B by loss");
-    expect(verdict({}, { items: [{ docHash: sha256("other"), value: 1 }] })).toBe(
+    expect(await verdict({ version: 1 }, { version: 2 })).toBe(
+      "not compared: A ran version 1 of the task, B version 2",
+    );
+    expect(await verdict({}, { primary: "loss", figures: { loss } })).toBe(
+      "not compared: A is measured by acc, B by loss",
+    );
+    expect(await verdict({}, { items: [{ docHash: sha256("other"), value: 1 }] })).toBe(
       "not tested: no doc was asked by both",
     );
-    expect(verdict({ items: sums }, { items: sums })).toBe("not tested: acc is not a mean of values of single docs");
-    expect(verdict({ scoring: "paper" }, { promptsHash: "0".repeat(64) })).toEndWith(
+    expect(await verdict({ items: sums }, { items: sums })).toBe(
+      "not tested: acc is not a mean of values of single docs",
+    );
+    expect(await verdict({ scoring: "paper" }, { promptsHash: "0".repeat(64) })).toEndWith(
       '; A is scored by "paper", B by "fixed"; the prompts differ',
     );
   });
@@ -344,18 +355,21 @@ describe("the difference of two runs", () => {
 
 describe("the comparison of a run with its repetition", () => {
   const values = [1, 0, 1, 0.25];
-  const compare = (changes: Partial<NewResult>, run: Partial<NewRun> = {}) => {
-    const [before, after] = record({ results: [newResult(values)] }, { run, results: [newResult(values, changes)] });
+  const compare = async (changes: Partial<NewResult>, run: Partial<NewRun> = {}) => {
+    const [before, after] = await record(
+      { results: [newResult(values)] },
+      { run, results: [newResult(values, changes)] },
+    );
     return compareRuns(before!, after!);
   };
 
-  test("the same numbers and answers are identical, on whatever device", () => {
-    expect(compare({ seconds: 99 })).toEqual({
+  test("the same numbers and answers are identical, on whatever device", async () => {
+    expect(await compare({ seconds: 99 })).toEqual({
       isIdentical: true,
       tasks: [{ task: "gsm8k", differences: [] }],
       surroundings: [],
     });
-    expect(compare({}, { device: "a GPU", commit: "1".repeat(40) })).toMatchObject({
+    expect(await compare({}, { device: "a GPU", commit: "1".repeat(40) })).toMatchObject({
       isIdentical: true,
       surroundings: ["device: a GPU, was llvmpipe", `commit: ${"1".repeat(40)}, was unknown`],
     });
@@ -377,14 +391,14 @@ describe("the comparison of a run with its repetition", () => {
     [{ answersHash: "0".repeat(64) }, ["the answers differ, but lead to the same numbers"]],
     [{ datasetSha256: "0".repeat(64) }, [`data: ${"0".repeat(64)}, was ${"d".repeat(64)}`]],
     [{ task: "boolq" }, ["was not run again"]],
-  ] as [Partial<NewResult>, string[]][])("%#: each difference is named", (changes, differences) => {
-    const found = compare(changes);
+  ] as [Partial<NewResult>, string[]][])("%#: each difference is named", async (changes, differences) => {
+    const found = await compare(changes);
     expect(found.isIdentical).toBe(false);
     expect(found.tasks).toEqual([{ task: "gsm8k", differences }]);
   });
 
-  test("many docs that differ are counted", () => {
-    const [before, after] = record({ results: [newResult(ones(0, 30))] }, { results: [newResult(ones(12, 30))] });
+  test("many docs that differ are counted", async () => {
+    const [before, after] = await record({ results: [newResult(ones(0, 30))] }, { results: [newResult(ones(12, 30))] });
     expect(compareRuns(before!, after!).tasks[0]!.differences.slice(-3)).toEqual([
       "doc 4: 1, was 0",
       "doc 5: 1, was 0",
@@ -392,9 +406,9 @@ describe("the comparison of a run with its repetition", () => {
     ]);
   });
 
-  test("values that are no number match themselves; a run without results matches nothing", () => {
+  test("values that are no number match themselves; a run without results matches nothing", async () => {
     const odd = newResult([Number.NaN, [Number.NEGATIVE_INFINITY, 3]]);
-    const [before, after, empty] = record({ results: [odd] }, { results: [odd] }, { results: [] });
+    const [before, after, empty] = await record({ results: [odd] }, { results: [odd] }, { results: [] });
     expect(compareRuns(before!, after!).isIdentical).toBe(true);
     expect(compareRuns(empty!, after!).isIdentical).toBe(false);
   });
@@ -500,7 +514,7 @@ describe("hashes", () => {
 
   test("inputs: the same, changed, gone, unknown", async () => {
     const data = file("[1]", "test.json");
-    const [run] = record({
+    const [run] = await record({
       run: {
         model: micro,
         modelHash: await modelHash(micro, { cacheFile }),
@@ -570,7 +584,7 @@ test("with-store: made if need be, `none` is none, a reader wants one that is th
   const path = join(scratch, "new", "graft.sqlite");
   expect(() => withRecordedRuns(path, () => 0)).toThrow(ConfigError);
   const id = await withStore(path, (store) => Promise.resolve(store!.createRun(newRun, at)));
-  expect(await withRecordedRuns(path, (store) => store.run(id).system)).toBe("base");
+  expect(await withRecordedRuns(path, async (store) => (await store.run(id)).system)).toBe("base");
   expect(await withStore("none", (store) => Promise.resolve(store))).toBeUndefined();
   const raw = new Database(path);
   raw.run("DROP TABLE results");

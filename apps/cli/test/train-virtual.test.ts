@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { type AdapterConfig, baseOf, loadAdapter } from "@graft/adapters";
 import { UnknownName } from "@graft/core/errors";
+import type { TrainRunOptions } from "@graft/adapters/train";
 import { type BaseModel, loadBaseModel } from "@graft/core/models";
 import { type Device, openDevice } from "@graft/kernels";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -9,7 +10,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
 import { adapterConfigOf, adapterOptions } from "../src/train/adapter-options.ts";
-import type { TrainRunOptions } from "../src/train/run.ts";
 import { expectFailure, graft, mathRows, micro, succeed } from "./process.ts";
 import { trainMicro, trainOptions } from "./training.ts";
 

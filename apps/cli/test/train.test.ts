@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { baseOf, type LoadedAdapter, loadAdapter } from "@graft/adapters";
+import type { TrainRunOptions } from "@graft/adapters/train";
 import { Generator } from "@graft/core/generate";
 import { type BaseModel, loadBaseModel } from "@graft/core/models";
 import { AdapterWeights } from "@graft/core/nn";
@@ -8,7 +9,6 @@ import { existsSync, mkdtempSync, readFileSync, readdirSync, writeFileSync } fro
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { adapterConfigOf } from "../src/train/adapter-options.ts";
-import type { TrainRunOptions } from "../src/train/run.ts";
 import { micro } from "./process.ts";
 import { trainMicro, trainOptions } from "./training.ts";
 

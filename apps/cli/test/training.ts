@@ -1,9 +1,9 @@
 /** Short training runs in the test's own process. */
 import type { AdapterConfig } from "@graft/adapters";
+import { trainRun, type TrainRunOptions } from "@graft/adapters/train";
 import type { BaseModel } from "@graft/core/models";
 import { loadTokenizer } from "@graft/core/text";
 import { adamwDefaults } from "@graft/core/train";
-import { trainRun, type TrainRunOptions } from "../src/train/run.ts";
 import { mathRows, micro } from "./process.ts";
 
 /** 32 rows of micro-math once, saved and validated often. */
@@ -49,10 +49,11 @@ export function trainMicro(
   notes: string[] = [],
 ) {
   const controller = new AbortController();
-  const progress = {
-    step: ({ step }: { step: number }) => (step === stopAfter ? controller.abort() : undefined),
-    note: (line: string) => void notes.push(line),
-    end: () => undefined,
-  };
-  return trainRun(model, loadTokenizer(micro), options, { progress, signal: controller.signal });
+  return trainRun(model, loadTokenizer(micro), options, {
+    signal: controller.signal,
+    onEvent(event) {
+      if (event.type === "step" && event.step === stopAfter) controller.abort();
+      if (event.type === "note") notes.push(event.message);
+    },
+  });
 }

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, spyOn, test } from "bun:test";
 import { type Device, openDevice } from "@graft/kernels";
 import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -13,8 +13,10 @@ import {
   train,
   type TrainerOptions,
   TrainingDiverged,
+  type TrainRunTools,
   TrainStep,
   toMicro,
+  type Turn,
 } from "../src/train/index.ts";
 import { writeTinyModel } from "./tiny-model.ts";
 
@@ -100,6 +102,61 @@ test("stopping and resuming gives bit for bit the losses and weights of not stop
   expect(await parts.read()).toEqual(await whole.read());
   whole.destroy();
   parts.destroy();
+});
+
+test("with other work on the device between its turns the numbers are the same, and it touches the device in them alone", async () => {
+  const training = createBatches(examples, { batchSize: 2, seed: 7 });
+  const validation = [createBatches(examples.slice(0, 4), { batchSize: 4, seed: 1 }).at({ epoch: 0, index: 0 })];
+  const events = async (weights: AdapterWeights, tools: TrainRunTools) => {
+    const seen: object[] = [];
+    const settings = { ...options, evalSteps: 3, saveSteps: 2 };
+    for await (const event of train(model, weights, { training, validation }, settings, { now: () => 0, ...tools }))
+      seen.push("optimizer" in event ? { ...event, optimizer: await event.optimizer() } : event);
+    return seen;
+  };
+  const [alone, shared, other] = [await freshWeights(), await freshWeights(), await freshWeights()];
+  const straight = await events(alone, {});
+  const busy = new TrainStep(model, other, { optimizer: adamwDefaults, maxGradNorm: 1 });
+  const before = device.liveBuffers;
+
+  let owner: "nobody" | "training" | "other" = "nobody";
+  const outside: string[] = [];
+  const [createBuffer, write] = [device.createBuffer.bind(device), device.write.bind(device)];
+  const watched = [
+    spyOn(device, "createBuffer").mockImplementation((...given) => {
+      if (owner === "nobody") outside.push(`make ${given[1]}`);
+      return createBuffer(...given);
+    }),
+    spyOn(device, "write").mockImplementation((...given) => {
+      if (owner === "nobody") outside.push(`write ${given[0].label}`);
+      write(...given);
+    }),
+  ];
+  let turns = 0;
+  const turn: Turn = async (work) => {
+    expect(owner).toBe("nobody");
+    try {
+      owner = "other";
+      await busy.micro(toMicro(validation[0]!), { lossScale: 1, isFirst: true, seed: 1, step: turns });
+      await busy.update(1e-2, ++turns);
+      owner = "training";
+      return await work();
+    } finally {
+      owner = "nobody";
+    }
+  };
+  try {
+    expect(await events(shared, { turn })).toEqual(straight);
+  } finally {
+    for (const spy of watched) spy.mockRestore();
+  }
+  expect(outside).toEqual([]);
+  // Nine steps of two micro-batches and an update, three validations, what is read for five checkpoints, and programs.
+  expect(turns).toBeGreaterThan(9 * 3 + 3 + 5);
+  expect(await shared.read()).toEqual(await alone.read());
+  busy.destroy();
+  expect(device.liveBuffers).toBeLessThanOrEqual(before);
+  for (const weights of [alone, shared, other]) weights.destroy();
 });
 
 test("one batch is learned by heart", async () => {

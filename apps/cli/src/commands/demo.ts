@@ -11,8 +11,8 @@ import { z } from "zod";
 import { defineCommand } from "../command.ts";
 import { microData, microModels, microRecipe } from "../micro.ts";
 import { loadLanguageModel } from "../load-model.ts";
-import { lossPlot, trainingProgress } from "../train/progress.ts";
-import { trainRun } from "../train/run.ts";
+import { lossPlot } from "../train/progress.ts";
+import { runTraining } from "../train/run.ts";
 import { tuning } from "../tuning.ts";
 
 export default defineCommand({
@@ -106,7 +106,7 @@ export async function trainAdapter(
   const device = await openCommandDevice();
   const model = loadBaseModel(device, folder);
   try {
-    return await trainRun(
+    return await runTraining(
       model,
       loadTokenizer(folder),
       {
@@ -127,7 +127,7 @@ export async function trainAdapter(
         maxSteps: steps,
         learningRate: 5e-3,
       },
-      { progress: trainingProgress(log, 25), signal },
+      { signal, log, everySteps: 25 },
     );
   } finally {
     model.destroy();

@@ -1,4 +1,5 @@
 import { readAdapterConfig } from "@graft/adapters";
+import { trainingDefaults } from "@graft/adapters/train";
 import { promptTemplates } from "@graft/core/data";
 import { loadBaseModel } from "@graft/core/models";
 import { loadTokenizer } from "@graft/core/text";
@@ -11,13 +12,16 @@ import { dtypeOption, modelOptions, quantizationOf, quantizationOptions } from "
 import { tasksOfFlag } from "../eval/chosen-tasks.ts";
 import { dataDirsOf } from "../eval/data-dirs.ts";
 import { adapterConfigOf, adapterOptions } from "../train/adapter-options.ts";
-import { lossPlot, trainingProgress } from "../train/progress.ts";
-import { trainRun } from "../train/run.ts";
+import { lossPlot } from "../train/progress.ts";
+import { runTraining } from "../train/run.ts";
 import { openTaskEvals } from "../train/task-evals.ts";
 
 const options = z.object({
   baseModel: modelOptions.model,
-  dataPath: z.string().describe("JSON or JSONL of instruction, input, output; .gz too"),
+  dataPath: z
+    .string()
+    .describe("JSON or JSONL of instruction, input, output; of OpenAI's messages; or of prompt, completion; .gz too"),
+  validationPath: z.string().optional().describe("rows to validate on, in place of --val-set-size"),
   outputDir: z.string().describe("where the adapter, checkpoints and metrics.jsonl go"),
   ...adapterOptions,
   fromAdapter: z
@@ -28,33 +32,56 @@ const options = z.object({
   load4bit: z.boolean().default(false).describe("the same as --quantization nf4 (QLoRA)"),
   dtype: dtypeOption,
   ...quantizationOptions,
-  batchSize: z.int().min(1).default(128).describe("rows per optimizer step"),
-  microBatchSize: z.int().min(1).default(4).describe("rows that go through the model at once"),
-  numEpochs: z.number().positive().default(3).describe("passes over the data"),
+  batchSize: z.int().min(1).default(trainingDefaults.batchSize).describe("rows per optimizer step"),
+  microBatchSize: z
+    .int()
+    .min(1)
+    .default(trainingDefaults.microBatchSize)
+    .describe("rows that go through the model at once"),
+  numEpochs: z.number().positive().default(trainingDefaults.epochs).describe("passes over the data"),
   maxSteps: z.int().min(1).optional().describe("end after so many optimizer steps"),
-  learningRate: z.number().positive().default(3e-4).describe("peak learning rate"),
+  learningRate: z.number().positive().default(trainingDefaults.learningRate).describe("peak learning rate"),
   lrSchedulerType: oneOf(Object.keys(schedules))
-    .default("linear")
+    .default(trainingDefaults.schedule)
     .describe(`schedule: ${Object.keys(schedules).join(", ")}`),
-  warmupSteps: z.int().min(0).default(100).describe("steps of rising rate"),
-  weightDecay: z.number().min(0).default(0).describe("decoupled weight decay"),
-  maxGradNorm: z.number().min(0).default(1).describe("clip the gradient's L2 norm; 0 is never"),
-  cutoffLen: z.int().min(1).default(256).describe("longest example in tokens"),
-  valSetSize: z.int().min(0).default(2000).describe("rows kept for validation"),
+  warmupSteps: z.int().min(0).default(trainingDefaults.warmupSteps).describe("steps of rising rate"),
+  weightDecay: z.number().min(0).default(trainingDefaults.weightDecay).describe("decoupled weight decay"),
+  maxGradNorm: z
+    .number()
+    .min(0)
+    .default(trainingDefaults.maxGradNorm)
+    .describe("clip the gradient's L2 norm; 0 is never"),
+  cutoffLen: z.int().min(1).default(trainingDefaults.cutoffLen).describe("longest example in tokens"),
+  valSetSize: z
+    .int()
+    .min(0)
+    .optional()
+    .describe(`rows kept for validation (default: ${trainingDefaults.valSetSize}; 0 with --validation-path)`),
   useGradientCheckpointing: z
     .boolean()
     .default(false)
     .describe("recompute layers instead of keeping their activations"),
-  evalStep: z.int().min(0).default(200).describe("steps between validations; 0 is only at the end"),
+  evalStep: z
+    .int()
+    .min(0)
+    .default(trainingDefaults.evalSteps)
+    .describe("steps between validations; 0 is only at the end"),
   evalTasks: z
     .array(z.string())
     .default([])
     .describe("tasks to run at each validation and at the end: names, groups, or files that describe one"),
   evalLimit: z.int().min(1).default(100).describe("problems of each of them"),
   evalDataDir: z.array(z.string()).default([]).describe("folders with their files, such as gsm8k/test.json"),
-  saveStep: z.int().min(0).default(200).describe("steps between checkpoints; 0 is never"),
-  saveTotalLimit: z.int().min(1).default(3).describe("checkpoints kept, the best one besides"),
-  trainOnInputs: z.boolean().default(true).describe("learn the prompt too; false masks it"),
+  saveStep: z.int().min(0).default(trainingDefaults.saveSteps).describe("steps between checkpoints; 0 is never"),
+  saveTotalLimit: z
+    .int()
+    .min(1)
+    .default(trainingDefaults.saveTotalLimit)
+    .describe("checkpoints kept, the best one besides"),
+  trainOnInputs: z
+    .boolean()
+    .optional()
+    .describe("learn the prompt too; false masks it (default: true for instructions, false for chats and completions)"),
   groupByLength: z.boolean().default(false).describe("rows of similar length share a batch"),
   packing: z.boolean().default(false).describe("several examples share a row; they do not see one another"),
   lossReduction: oneOf(["token", "micro"])
@@ -62,10 +89,12 @@ const options = z.object({
     .describe("mean over all tokens of a step, or mean of micro-batch means (transformers before 4.46)"),
   promptTemplate: oneOf(Object.keys(promptTemplates))
     .default("paper")
-    .describe(`${Object.keys(promptTemplates).join(", ")}; paper is LLM-Adapters' byte for byte`),
+    .describe(
+      `of instructions: ${Object.keys(promptTemplates).join(", ")}; paper is LLM-Adapters' byte for byte. Chats have the model's chat template`,
+    ),
   maxRows: z.int().min(1).optional().describe("only the first rows of the data"),
   resumeFromCheckpoint: z.string().optional().describe("a checkpoint folder, or true for the newest"),
-  seed: z.int().min(0).default(42).describe("of initialisation, order and dropout"),
+  seed: z.int().min(0).default(trainingDefaults.seed).describe("of initialisation, order and dropout"),
   wandbProject: z.string().optional().describe("accepted and not used: metrics are in metrics.jsonl"),
   wandbRunName: z.string().optional().describe("accepted and not used"),
   wandbWatch: z.string().optional().describe("accepted and not used"),
@@ -93,6 +122,7 @@ export default defineCommand({
     "graft train --base-model DIR --data-path rows.json --output-dir out --lora-r 8 --target-modules q_proj,v_proj",
     `graft finetune --base_model DIR --data_path math_10k.json --output_dir ./trained --batch_size 16 --micro_batch_size 4 --num_epochs 3 --learning_rate 3e-4 --cutoff_len 256 --val_set_size 120 --adapter_name lora --target_modules '["q_proj", "v_proj"]'`,
     "graft train --base-model DIR --data-path rows.json --output-dir out --adapter-name prefix-tuning --num-virtual-tokens 30",
+    "graft train --base-model DIR --data-path chat.jsonl --val-set-size 100 --output-dir out",
     "graft train --base-model DIR --data-path more.json --output-dir further --from-adapter out",
     "graft train --config run.yaml --resume-from-checkpoint true",
     "graft train --base-model DIR --data-path rows.json --output-dir out --eval-tasks gsm8k,svamp --eval-limit 50 --eval-data-dir datasets",
@@ -123,7 +153,7 @@ export default defineCommand({
               log,
             )
           : undefined;
-      const result = await trainRun(
+      const result = await runTraining(
         model,
         tokenizer,
         {
@@ -134,7 +164,8 @@ export default defineCommand({
           promptTemplate: o.promptTemplate,
           cutoffLen: o.cutoffLen,
           trainOnInputs: o.trainOnInputs,
-          valSetSize: o.valSetSize,
+          validationPath: o.validationPath,
+          valSetSize: o.valSetSize ?? (o.validationPath === undefined ? trainingDefaults.valSetSize : 0),
           batchSize: o.batchSize,
           microBatchSize: o.microBatchSize,
           groupByLength: o.groupByLength,
@@ -155,7 +186,7 @@ export default defineCommand({
           saveTotalLimit: o.saveTotalLimit,
           resumeFromCheckpoint: o.resumeFromCheckpoint,
         },
-        { progress: trainingProgress(log), signal, taskEvals },
+        { signal, log, taskEvals },
       );
       await taskEvals?.close();
       const { losses, evalLosses, taskScores, steps, trainableParameters, reason, tokensPerSecond } = result;

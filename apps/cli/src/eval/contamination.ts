@@ -13,7 +13,7 @@ import { DataError } from "@graft/core/errors";
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import type { EvalSettings } from "./options.ts";
-import type { TrainingRecord } from "../train/record.ts";
+import type { TrainingRecord } from "@graft/adapters/train";
 
 export interface ContaminationChecks {
   /** A line for each training file that has questions of the task. */

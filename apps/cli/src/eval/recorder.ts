@@ -14,10 +14,10 @@ export interface Recorder {
   readonly id: string | undefined;
   /** What the numbers depend on. */
   readonly provenance: Readonly<Record<string, unknown>>;
-  add(result: TaskResult, contamination: readonly string[]): void;
-  finish(): void;
+  add(result: TaskResult, contamination: readonly string[]): Promise<void>;
+  finish(): Promise<void>;
   /** The run did not come to its end; what was added stays. */
-  fail(error: unknown): void;
+  fail(error: unknown): Promise<void>;
 }
 
 /** Hashes what is measured and, with a store, opens a run. */
@@ -44,7 +44,7 @@ export async function startRecord(
     driver: device === undefined ? null : config.driver.kind,
     ...graftVersion(),
   };
-  const id = store?.createRun(run, new Date());
+  const id = await store?.createRun(run, new Date());
   const kernelHash = () => (device === undefined ? null : kernelTextHash(device));
   return {
     id,
@@ -62,10 +62,10 @@ export async function startRecord(
         seed,
       };
     },
-    add(result, contamination) {
+    async add(result, contamination) {
       if (id === undefined) return;
       const { groups: _groups, numFewshot: _shots, shotSplit: _split, seed: _seed, dataset, samples, ...own } = result;
-      store?.addResult(id, {
+      await store?.addResult(id, {
         ...own,
         datasetPath: dataset.path,
         datasetSha256: dataset.sha256,
@@ -77,13 +77,13 @@ export async function startRecord(
         items: samples.map((sample) => ({ docHash: sample.doc_hash, value: valueOf(sample, own.primary) })),
       });
     },
-    finish() {
-      if (id !== undefined) store?.finishRun(id, { kernelHash: kernelHash() }, new Date());
+    async finish() {
+      if (id !== undefined) await store?.finishRun(id, { kernelHash: kernelHash() }, new Date());
     },
-    fail(error) {
+    async fail(error) {
       const said = error instanceof Error ? error.message : String(error);
       if (id !== undefined)
-        store?.failRun(id, { state: signal.aborted ? "stopped" : "failed", error: said }, new Date());
+        await store?.failRun(id, { state: signal.aborted ? "stopped" : "failed", error: said }, new Date());
     },
   };
 }

@@ -51,10 +51,10 @@ export async function evalRun(settings: EvalSettings, context: EvalContext): Pro
       try {
         runs.push(await measure(system, tasks, { settings, context, services, systems, recorder, checks }));
       } catch (error) {
-        recorder.fail(error);
+        await recorder.fail(error);
         throw error;
       }
-      recorder.finish();
+      await recorder.finish();
       if (recorder.id !== undefined) runIds.push(recorder.id);
     }
     return { runs, runIds };
@@ -102,7 +102,7 @@ async function measure(system: System, tasks: readonly Task[], tools: Tools): Pr
       results.push(result);
       contamination[task.name] = await checks.of(result, system.training);
       for (const said of contamination[task.name]!) log(`${label}${task.name}: ${said}`);
-      recorder.add(result, contamination[task.name]!);
+      await recorder.add(result, contamination[task.name]!);
     }
   });
   return {

@@ -9,7 +9,7 @@ import { basename, resolve } from "node:path";
 import { UsageError } from "../command.ts";
 import { config } from "../config.ts";
 import { type LoadedModel, loadModel } from "../load-model.ts";
-import { readTrainingRecord, type TrainingRecord } from "../train/record.ts";
+import { readTrainingRecord, type TrainingRecord } from "@graft/adapters/train";
 import type { EvalSettings } from "./options.ts";
 
 export interface System {

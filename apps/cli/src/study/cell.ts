@@ -1,5 +1,6 @@
 /** One cell of a study: an adapter trained on one model for one task with one seed, and measured. What is done is kept in a folder that is named after all that it depends on. */
 import { adapterVersion, baseOf, loadAdapter } from "@graft/adapters";
+import { checkpointSteps, readTrainingRecord } from "@graft/adapters/train";
 import { createLanguageModel, Generator } from "@graft/core/generate";
 import { makeFolder, readJson, writeFileAtomic } from "@graft/core/io";
 import type { BaseModel } from "@graft/core/models";
@@ -24,10 +25,7 @@ import { dataDirsOf } from "../eval/data-dirs.ts";
 import { decodingOf } from "../eval/decoding.ts";
 import type { ContaminationChecks } from "../eval/contamination.ts";
 import { counter } from "../progress.ts";
-import { checkpointSteps } from "../train/checkpoint.ts";
-import { trainingProgress } from "../train/progress.ts";
-import { readTrainingRecord } from "../train/record.ts";
-import { trainRun } from "../train/run.ts";
+import { runTraining } from "../train/run.ts";
 import type { Cell, CellAdapter } from "./grid.ts";
 import { type CellResult, type Score, scoreSchema, type Trained, trainedSchema } from "./results.ts";
 import { isDescription, type Study } from "./schema.ts";
@@ -151,10 +149,9 @@ async function trainCell(
   model: BaseModel,
   { study: { training }, signal, log }: CellTools,
 ): Promise<Trained | undefined> {
-  const hasCheckpoint = checkpointSteps(folder).length > 0;
   let failure: string | null = null;
   try {
-    const { reason } = await trainRun(
+    const { reason } = await runTraining(
       model,
       loadTokenizer(model.path),
       {
@@ -183,9 +180,9 @@ async function trainCell(
         evalSteps: training.eval_step,
         saveSteps: SAVE_STEPS,
         saveTotalLimit: 1,
-        ...(hasCheckpoint ? { resumeFromCheckpoint: "true" } : {}),
+        resume: "ifAny",
       },
-      { progress: trainingProgress(log, 50), signal },
+      { signal, log, everySteps: 50 },
     );
     if (reason === "stopped") return undefined;
   } catch (error) {

@@ -94,7 +94,7 @@ function adapterOf(
   const decided = placement === undefined ? undefined : placementFields.find((field) => field in settings);
   if (decided !== undefined)
     throw new ConfigError(`${where}: placement and settings.${decided} say the same; give one of them`);
-  const { config, unused } = newConfigAt(method, { ...settings, ...placed }, where);
+  const { config, unused } = newConfig(method, { ...settings, ...placed }, where);
   if (unused[0] !== undefined) {
     const fields = method.config instanceof z.ZodObject ? Object.keys(method.config.shape) : [];
     throw new ConfigError(
@@ -112,16 +112,6 @@ function adapterOf(
       .filter((p) => p.trainable)
       .reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0),
   };
-}
-
-/** newConfig says "adapter config"; a study has many. */
-function newConfigAt(method: Parameters<typeof newConfig>[0], settings: Record<string, unknown>, where: string) {
-  try {
-    return newConfig(method, settings);
-  } catch (cause) {
-    if (!(cause instanceof ConfigError)) throw cause;
-    throw new ConfigError(cause.message.replace(/^adapter config/, where), { cause });
-  }
 }
 
 /** The first of those that are the same to training, with what the others know of it. Throws ConfigError if a title has several references. */

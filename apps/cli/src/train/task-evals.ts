@@ -1,7 +1,7 @@
 /** Tasks that are run on an adapter while it is being trained. */
+import type { TaskEvals } from "@graft/adapters/train";
 import { createLanguageModel, Generator } from "@graft/core/generate";
 import type { BaseModel } from "@graft/core/models";
-import type { AdapterWeights } from "@graft/core/nn";
 import type { Tokenizer } from "@graft/core/text";
 import { primaryFigure, runTask, type Task, type TaskResult } from "@graft/eval";
 import { decodingOf } from "../eval/decoding.ts";
@@ -14,9 +14,7 @@ export interface TaskEvalOptions {
   readonly promptTemplate: string;
 }
 
-export interface TaskEvals {
-  /** The figure of each task, with the values that the adapter has now. */
-  run(weights: AdapterWeights, signal: AbortSignal): Promise<Readonly<Record<string, number>>>;
+export interface OpenTaskEvals extends TaskEvals {
   close(): Promise<void>;
 }
 
@@ -26,7 +24,7 @@ export function openTaskEvals(
   tokenizer: Tokenizer,
   { tasks, dataDirs, limit, promptTemplate }: TaskEvalOptions,
   log: (line: string) => void,
-): TaskEvals {
+): OpenTaskEvals {
   const generator = new Generator(base);
   return {
     async run(weights, signal) {

@@ -1,4 +1,4 @@
-/** Splits a JSON array or JSON Lines text into its elements, each with the line it starts on, so that errors can name it. */
+/** Splits a JSON array or JSON Lines into its elements, each with the line it starts on, so that errors can name it. */
 import { DataError } from "../errors/index.ts";
 
 export interface JsonElement {
@@ -9,28 +9,81 @@ export interface JsonElement {
   readonly index: number;
 }
 
+/** Gets an element that is no JSON; the elements go on after it. Without one it is thrown. */
+export type OnProblem = (problem: DataError) => void;
+
 /**
  * The elements of a text that is either one JSON array or one JSON value a line; blank lines are skipped. The first
  * character decides. Throws DataError naming `source` and the line.
  */
-export function* jsonElements(text: string, source: string): Generator<JsonElement> {
+export function* jsonElements(text: string, source: string, onProblem?: OnProblem): Generator<JsonElement> {
   const start = text.search(/[^\s\uFEFF]/);
-  if (start < 0) throw new DataError(`${source}: the file is empty; it must hold at least one row`);
-  yield* text[start] === "[" ? arrayElements(text, start, source) : lineElements(text, source);
+  if (start < 0) throw emptyFile(source);
+  yield* text[start] === "["
+    ? arrayElements(text, start, source, onProblem)
+    : lineElements(textLines(text.replace(/^\uFEFF/, "")), source, onProblem);
 }
 
-function* lineElements(text: string, source: string): Generator<JsonElement> {
-  let index = 0;
-  let line = 0;
-  for (const content of text.replace(/^\uFEFF/, "").split("\n")) {
-    line++;
-    if (content.trim() === "") continue;
-    const hint = index === 0 ? "; a data file is one JSON array, or one JSON object on each line" : "";
-    yield { value: parse(content, `${source}: line ${line}`, hint), line, index: index++ };
+/** As jsonElements, for the bytes of a file; of lines only one is decoded at a time. Throws DataError for what is not UTF-8 too. */
+export function* jsonElementsOfBytes(bytes: Uint8Array, source: string, onProblem?: OnProblem): Generator<JsonElement> {
+  const begin = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0;
+  const start = bytes.findIndex((byte, i) => i >= begin && !isSpace(byte));
+  if (start < 0) throw emptyFile(source);
+  if (bytes[start] === OPEN_BRACKET) yield* jsonElements(decodeText(bytes, source), source, onProblem);
+  else yield* lineElements(byteLines(bytes.subarray(begin), source), source, onProblem);
+}
+
+/** The text of bytes, without a byte order mark. Throws DataError beginning with `where` for what is not UTF-8. */
+export function decodeText(bytes: Uint8Array, where: string): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new DataError(`${where}: the text is not UTF-8`, { cause });
   }
 }
 
-function* arrayElements(text: string, open: number, source: string): Generator<JsonElement> {
+const [NEWLINE, OPEN_BRACKET] = [0x0a, 0x5b];
+
+function isSpace(byte: number): boolean {
+  return byte === 0x20 || (byte >= 0x09 && byte <= 0x0d);
+}
+
+function emptyFile(source: string): DataError {
+  return new DataError(`${source}: the file is empty; it must hold at least one row`);
+}
+
+function* textLines(text: string): Generator<string> {
+  for (let at = 0; ;) {
+    const end = text.indexOf("\n", at);
+    yield text.slice(at, end < 0 ? text.length : end);
+    if (end < 0) return;
+    at = end + 1;
+  }
+}
+
+function* byteLines(bytes: Uint8Array, source: string): Generator<string> {
+  for (let at = 0, line = 1; ; line++) {
+    const end = bytes.indexOf(NEWLINE, at);
+    yield decodeText(bytes.subarray(at, end < 0 ? bytes.length : end), `${source}: line ${line}`);
+    if (end < 0) return;
+    at = end + 1;
+  }
+}
+
+function* lineElements(lines: Iterable<string>, source: string, onProblem?: OnProblem): Generator<JsonElement> {
+  let index = 0;
+  let line = 0;
+  for (const content of lines) {
+    line++;
+    if (content.trim() === "") continue;
+    const hint = index === 0 ? "; a data file is one JSON array, or one JSON object on each line" : "";
+    const parsed = parse(content, `${source}: line ${line}`, hint, onProblem);
+    if (parsed) yield { value: parsed.value, line, index };
+    index++;
+  }
+}
+
+function* arrayElements(text: string, open: number, source: string, onProblem?: OnProblem): Generator<JsonElement> {
   let line = 1 + countNewlines(text, 0, open);
   let index = 0;
   let at = open + 1;
@@ -45,7 +98,9 @@ function* arrayElements(text: string, open: number, source: string): Generator<J
     const end = elementEnd(text, begin);
     const where = `${source}: line ${line}: row ${index + 1}`;
     if (end === text.length) throw new DataError(`${where} is cut short; the file ends inside it`);
-    yield { value: parse(text.slice(begin, end), where, ""), line, index: index++ };
+    const parsed = parse(text.slice(begin, end), where, "", onProblem);
+    if (parsed) yield { value: parsed.value, line, index };
+    index++;
     line += countNewlines(text, begin, end);
     if (text[end] === "]") {
       checkNothingFollows(text, end + 1, line, source);
@@ -89,12 +144,16 @@ function stringEnd(text: string, open: number): number {
   return text.length;
 }
 
-function parse(text: string, where: string, hint: string): unknown {
+/** Undefined for what is no JSON, where somebody takes the problem. */
+function parse(text: string, where: string, hint: string, onProblem?: OnProblem): { value: unknown } | undefined {
   try {
-    return JSON.parse(text);
+    return { value: JSON.parse(text) };
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new DataError(`${where} is not valid JSON (${reason})${hint}`, { cause });
+    const problem = new DataError(`${where} is not valid JSON (${reason})${hint}`, { cause });
+    if (!onProblem) throw problem;
+    onProblem(problem);
+    return undefined;
   }
 }
 

@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { gunzipSync } from "node:zlib";
 import { DataError } from "../errors/index.ts";
-import { type JsonElement, jsonElements } from "./_json-elements.ts";
+import { decodeText, type JsonElement, jsonElements } from "./_json-elements.ts";
 
 /** One problem: what is asked, and what a good response is. */
 export interface Row {
@@ -52,6 +52,11 @@ export function parseRows(text: string, source: string, options: ReadRowsOptions
 
 /** The text of a file, plain or gzipped, without a byte order mark. Throws DataError: no such file, damaged gzip, not UTF-8. */
 export async function readText(path: string): Promise<string> {
+  return decodeText(await readBytes(path), path);
+}
+
+/** The bytes of a file, gunzipped if it is gzip. Throws DataError: no such file, damaged gzip, more than `maxBytes` once unpacked. */
+export async function readBytes(path: string, maxBytes = MAX_BYTES): Promise<Uint8Array> {
   let bytes: Uint8Array;
   try {
     bytes = await readFile(path);
@@ -67,19 +72,25 @@ export async function readText(path: string): Promise<string> {
   }
   if (bytes[0] === 0x1f && bytes[1] === 0x8b) {
     try {
-      bytes = gunzipSync(bytes);
+      return gunzipSync(bytes, { maxOutputLength: maxBytes });
     } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code === "ERR_BUFFER_TOO_LARGE") throw tooLarge(path, maxBytes, { cause });
       throw new DataError(`${path}: the gzip stream is damaged or cut short`, { cause });
     }
   }
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch (cause) {
-    throw new DataError(`${path}: the text is not UTF-8`, { cause });
-  }
+  if (bytes.length > maxBytes) throw tooLarge(path, maxBytes);
+  return bytes;
 }
 
-function parseRow(value: unknown, where: string, required: readonly ("output" | "answer")[]): Row {
+/** A few bytes of gzip may unpack to more than there is memory. */
+const MAX_BYTES = 2 ** 31;
+
+function tooLarge(path: string, maxBytes: number, options?: ErrorOptions): DataError {
+  return new DataError(`${path}: holds more than ${maxBytes} bytes; split it`, options);
+}
+
+/** One row, as readRows has them. `where`: what errors begin with. */
+export function parseRow(value: unknown, where: string, required: readonly ("output" | "answer")[] = ["output"]): Row {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw new DataError(
       `${where} must be an object with the fields instruction and ${required.join(", ")}, got ${describe(value)}`,
@@ -117,7 +128,8 @@ function scalar(value: unknown, name: string, where: string): string {
   throw new DataError(`${where}: field "${name}" must be a string or a number, got ${describe(value)}`);
 }
 
-function describe(value: unknown): string {
+/** What a value is, for the end of a message. */
+export function describe(value: unknown): string {
   if (value === null) return "null";
   if (Array.isArray(value)) return "an array";
   const type = typeof value;

@@ -19,6 +19,11 @@ export interface Example {
   readonly labels: Int32Array;
 }
 
+/** An example, and whether its row was longer than cutoffLen. */
+export interface CutExample extends Example {
+  readonly wasCut: boolean;
+}
+
 export interface TokenizeOptions {
   readonly template: PromptTemplate;
   /** Longest example in tokens, special tokens counted; longer ones are cut at the end. */
@@ -45,32 +50,64 @@ export function tokenizeRows(
   tokenizer: ExampleTokenizer,
   options: TokenizeOptions,
 ): TokenizedRows {
-  const { template, cutoffLen, trainOnInputs } = options;
+  const toExample = instructionExamples(tokenizer, options);
+  return tally(rows.map(toExample), options.cutoffLen);
+}
+
+/** What makes the example of a row in tokenizeRows. Throws ConfigError as it does. */
+export function instructionExamples(
+  tokenizer: ExampleTokenizer,
+  { template, cutoffLen, trainOnInputs }: TokenizeOptions,
+): (row: Row) => CutExample {
+  const eosId = endToken(tokenizer, cutoffLen);
+  return (row) => {
+    const { ids, wasCut } = encodeEnded(trainingText(template, row), tokenizer, eosId, cutoffLen);
+    const labels = Int32Array.from(ids);
+    if (!trainOnInputs) labels.fill(IGNORE, 0, encodeTruncated(template.prompt(row), tokenizer, cutoffLen).ids.length);
+    return { ids: Int32Array.from(ids), labels, wasCut };
+  };
+}
+
+/** The token that ends examples. Throws ConfigError if there is none, or cutoffLen is no positive integer. */
+export function endToken({ eosId }: ExampleTokenizer, cutoffLen: number): number {
   if (!(Number.isInteger(cutoffLen) && cutoffLen >= 1)) {
     throw new ConfigError(`cutoff_len must be a positive integer, got ${cutoffLen}`);
   }
-  const eosId = tokenizer.eosId;
   if (eosId === undefined)
     throw new ConfigError("the tokenizer has no end-of-sequence token; training needs one to end responses with");
-  let truncated = 0;
-  let unsupervised = 0;
-  const examples = rows.map((row) => {
-    const full = encodeTruncated(trainingText(template, row), tokenizer, cutoffLen);
-    if (full.wasCut) truncated++;
-    const ids = [...full.ids];
-    if (ids.at(-1) !== eosId && ids.length < cutoffLen) ids.push(eosId);
-    const labels = Int32Array.from(ids);
-    if (!trainOnInputs) labels.fill(IGNORE, 0, encodeTruncated(template.prompt(row), tokenizer, cutoffLen).ids.length);
-    // The first token has nothing before it: its label never counts.
-    if (labels.subarray(1).every((label) => label === IGNORE)) unsupervised++;
-    return { ids: Int32Array.from(ids), labels };
-  });
-  if (rows.length > 0 && unsupervised === rows.length) {
+  return eosId;
+}
+
+/** Examples with the counts of what was cut. Throws DataError if no example has a label left. */
+export function tally(cut: readonly CutExample[], cutoffLen: number): TokenizedRows {
+  // The first token has nothing before it: its label never counts.
+  const unsupervised = cut.filter(({ labels }) => labels.subarray(1).every((label) => label === IGNORE)).length;
+  if (cut.length > 0 && unsupervised === cut.length) {
     throw new DataError(
-      `none of the ${rows.length} rows has a token left to train on: every prompt fills cutoff_len ${cutoffLen}; raise it`,
+      `none of the ${cut.length} rows has a token left to train on: every prompt fills cutoff_len ${cutoffLen}; raise it`,
     );
   }
-  return { examples, truncated, unsupervised };
+  const truncated = cut.filter(({ wasCut }) => wasCut).length;
+  return { examples: cut.map(({ ids, labels }) => ({ ids, labels })), truncated, unsupervised };
+}
+
+/** encodeTruncated, with EOS behind the text where it is absent and there is room. */
+export function encodeEnded(
+  text: string,
+  tokenizer: ExampleTokenizer,
+  eosId: number,
+  limit: number,
+): { ids: number[]; wasCut: boolean } {
+  const { ids: encoded, wasCut } = encodeTruncated(text, tokenizer, limit);
+  const ids = [...encoded];
+  if (ids.at(-1) !== eosId && ids.length < limit) ids.push(eosId);
+  return { ids, wasCut };
+}
+
+/** Tokens that both begin with. */
+export function commonLength(a: readonly number[], b: readonly number[]): number {
+  const end = a.findIndex((id, i) => id !== b[i]);
+  return end < 0 ? a.length : end;
 }
 
 /** Encodes with special tokens and cuts as transformers' truncation does: the text gets shorter, the special tokens around it stay. */

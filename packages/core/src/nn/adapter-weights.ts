@@ -24,10 +24,16 @@ export class AdapterWeights {
     }
     const buffers = new Map<string, DeviceBuffer>();
     this.buffers = buffers;
-    for (const { key, shape } of adapter.parameters) {
-      const buffer = device.createBuffer(sizeOf(shape) * 4, key);
-      buffers.set(key, buffer);
-      device.write(buffer, values.get(key)!);
+    try {
+      for (const { key, shape } of adapter.parameters) {
+        const buffer = device.createBuffer(sizeOf(shape) * 4, key);
+        buffers.set(key, buffer);
+        device.write(buffer, values.get(key)!);
+      }
+    } catch (error) {
+      // Of an adapter that is too large nothing stays behind.
+      this.destroy();
+      throw error;
     }
   }
 

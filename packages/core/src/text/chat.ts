@@ -42,9 +42,7 @@ export function applyChatTemplate(
       "this model has no chat template (tokenizer_config.json, chat_template.jinja); send a plain prompt to completions instead",
     );
   }
-  const program = attempt("the model's chat template cannot be read", () =>
-    parse(tokenize(template, { lstrip_blocks: true, trim_blocks: true })),
-  );
+  const program = parsed(template);
   const { addGenerationPrompt, bosToken, eosToken, tools, variables, now = () => new Date() } = options;
   const environment = new Environment();
   const globals: Record<string, unknown> = {
@@ -72,6 +70,19 @@ export function applyChatTemplate(
     new Interpreter(environment).run(program),
   );
   return String(result.value);
+}
+
+let last: { readonly template: string; readonly program: ReturnType<typeof parse> } | undefined;
+
+/** Training renders the one template of its model for every row: parsing it anew takes longer than the rest. */
+function parsed(template: string): ReturnType<typeof parse> {
+  if (last?.template !== template) {
+    const program = attempt("the model's chat template cannot be read", () =>
+      parse(tokenize(template, { lstrip_blocks: true, trim_blocks: true })),
+    );
+    last = { template, program };
+  }
+  return last.program;
 }
 
 function attempt<T>(what: string, act: () => T): T {

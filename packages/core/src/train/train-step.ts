@@ -55,6 +55,11 @@ export interface OptimizerState {
 
 const STATES = ["grad", "m", "v"] as const;
 
+interface BatchShape {
+  readonly batch: number;
+  readonly length: number;
+}
+
 export class TrainStep {
   #model: BaseModel;
   #adapter: Adapter;
@@ -106,7 +111,7 @@ export class TrainStep {
       readonly step: number;
     },
   ): Promise<number> {
-    const program = await this.#microProgram(batch);
+    const program = await this.#programFor("train", batch);
     const [loss] = await program.run({
       ...batchInputs(batch),
       lossScale: Float32Array.of(run.lossScale),
@@ -119,13 +124,7 @@ export class TrainStep {
 
   /** Sum of the token losses of a batch in nats, each with the adapter's penalty, without dropout and without gradients. */
   async evaluate(batch: MicroBatch): Promise<number> {
-    const key = `evaluate ${batch.batch}x${batch.length}`;
-    let program = this.#programs.get(key);
-    if (!program) {
-      const { graph, loss } = traceSequences(traceModelOf(this.#model), batch, { adapter: this.#adapter });
-      program = await this.#bind(plan(graph, [loss], this.#device.capabilities), key);
-      this.#programs.set(key, program);
-    }
+    const program = await this.#programFor("evaluate", batch);
     const supervised = batch.labels.reduce((sum, label) => sum + (label >= 0 ? 1 : 0), 0);
     const [loss] = await program.run({
       ...batchInputs(batch),
@@ -184,13 +183,23 @@ export class TrainStep {
     }
   }
 
+  /** Whether micro ("train") or evaluate has its program for batches of that shape. */
+  isPrepared(kind: "train" | "evaluate", shape: BatchShape): boolean {
+    return this.#programs.has(programKey(kind, shape));
+  }
+
+  /** Makes that program, which may take many times as long as to run it. micro and evaluate do it themselves where it was not done before. */
+  async prepare(kind: "train" | "evaluate", shape: BatchShape): Promise<void> {
+    await this.#programFor(kind, shape);
+  }
+
   /** Plan of the micro-step for a shape: what it takes is known before it runs. */
-  planFor(shape: { readonly batch: number; readonly length: number }): Plan {
+  planFor(shape: BatchShape): Plan {
     const { graph, outputs } = this.#graphFor(shape);
     return plan(graph, outputs, this.#device.capabilities);
   }
 
-  #graphFor(shape: { readonly batch: number; readonly length: number }): { graph: Graph; outputs: Tensor[] } {
+  #graphFor(shape: BatchShape): { graph: Graph; outputs: Tensor[] } {
     return trainingGraph(traceModelOf(this.#model), this.#adapter, shape, this.#options.gradientCheckpointing ?? false);
   }
 
@@ -200,14 +209,24 @@ export class TrainStep {
     for (const buffer of this.#state.values()) buffer.destroy();
   }
 
-  async #microProgram({ batch, length }: MicroBatch): Promise<Program> {
-    const key = `${batch}x${length}`;
+  async #programFor(kind: "train" | "evaluate", { batch, length }: BatchShape): Promise<Program> {
+    const shape = { batch, length };
+    const key = programKey(kind, shape);
     const known = this.#programs.get(key);
     if (known) return known;
-    const { graph, outputs } = this.#graphFor({ batch, length });
-    const made = await this.#bind(await tunedPlan(graph, outputs, this.#device), `train ${key}`);
+    const made = await this.#bind(kind === "train" ? await this.#tunedPlan(shape) : this.#evaluationPlan(shape), key);
     this.#programs.set(key, made);
     return made;
+  }
+
+  #tunedPlan(shape: BatchShape): Promise<Plan> {
+    const { graph, outputs } = this.#graphFor(shape);
+    return tunedPlan(graph, outputs, this.#device);
+  }
+
+  #evaluationPlan(shape: BatchShape): Plan {
+    const { graph, loss } = traceSequences(traceModelOf(this.#model), shape, { adapter: this.#adapter });
+    return plan(graph, [loss], this.#device.capabilities);
   }
 
   #bind(made: Plan, label: string): Promise<Program> {
@@ -228,6 +247,10 @@ export class TrainStep {
     }
     return values;
   }
+}
+
+function programKey(kind: "train" | "evaluate", { batch, length }: BatchShape): string {
+  return `${kind} ${batch}x${length}`;
 }
 
 /** The inputs that a batch gives to a graph of traceSequences. */
@@ -264,7 +287,7 @@ export function updateGraph(adapter: Adapter): { graph: Graph; outputs: Tensor[]
 export function trainingGraph(
   model: TraceModel,
   adapter: Adapter,
-  shape: { readonly batch: number; readonly length: number },
+  shape: BatchShape,
   gradientCheckpointing: boolean,
 ): { graph: Graph; outputs: Tensor[] } {
   const { graph, loss } = traceSequences(model, shape, { adapter, training: true });

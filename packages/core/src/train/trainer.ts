@@ -71,6 +71,20 @@ export interface Resume {
   readonly optimizer: OptimizerState;
 }
 
+/** Runs device work when it is its turn, alone: an engine puts decoding in between. The work is short, and never asks for another turn. */
+export type Turn = <T>(work: () => Promise<T>) => Promise<T>;
+
+export interface TrainRunTools {
+  readonly resume?: Resume | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly now?: (() => number) | undefined;
+  /** Default: every turn is ours. */
+  readonly turn?: Turn | undefined;
+}
+
+/** The turn of who shares the device with nobody. */
+export const ownTurn: Turn = (work) => work();
+
 /** Optimizer steps of a whole run. The last step of an epoch may have fewer micro-batches, as in transformers. */
 export function totalSteps(
   batches: Pick<Batches, "batchesPerEpoch">,
@@ -82,20 +96,21 @@ export function totalSteps(
 
 /**
  * Trains until the steps are done or the signal aborts, and yields what happened. Weights change on the device. The same options, data and seed give the same
- * numbers, whether in one run or resumed. Throws TrainingDiverged when the loss is not finite, ConfigError when a resumed state belongs to other data.
+ * numbers, whether in one run or resumed, and whatever runs between its turns: each micro-batch, update and validation batch is one, and so is making a program.
+ * Throws TrainingDiverged when the loss is not finite, ConfigError when a resumed state belongs to other data.
  */
 export async function* train(
   model: BaseModel,
   weights: AdapterWeights,
   data: { readonly training: Batches; readonly validation?: readonly Batch[] },
   options: TrainerOptions,
-  run: { readonly resume?: Resume | undefined; readonly signal?: AbortSignal; readonly now?: () => number } = {},
+  run: TrainRunTools = {},
 ): AsyncGenerator<TrainEvent> {
   const { training } = data;
-  const now = run.now ?? (() => performance.now());
+  const { resume, signal, now = () => performance.now(), turn = ownTurn } = run;
   const total = totalSteps(training, options);
   const schedule = scheduleFor(options.schedule, { warmupSteps: options.warmupSteps, totalSteps: total });
-  let state: TrainerState = run.resume?.state ?? {
+  let state: TrainerState = resume?.state ?? {
     step: 0,
     next: { epoch: 0, index: 0 },
     fingerprint: training.fingerprint,
@@ -107,16 +122,15 @@ export async function* train(
       "the checkpoint was trained on other data or with other batch settings; resume with the same, or start anew",
     );
   }
-  const device = new TrainStep(model, weights, {
-    optimizer: options.optimizer,
-    maxGradNorm: options.maxGradNorm,
-    gradientCheckpointing: options.gradientCheckpointing,
-  });
-  const optimizer = () => device.state();
+  const { optimizer: adamw, maxGradNorm, gradientCheckpointing } = options;
+  const device = await turn(
+    async () => new TrainStep(model, weights, { optimizer: adamw, maxGradNorm, gradientCheckpointing }),
+  );
+  const optimizer = () => turn(() => device.state());
   try {
-    if (run.resume) device.restore(run.resume.optimizer);
+    if (resume) await turn(async () => device.restore(resume.optimizer));
     while (state.step < total) {
-      if (run.signal?.aborted) {
+      if (signal?.aborted) {
         yield { type: "end", state, reason: "stopped", optimizer };
         return;
       }
@@ -128,19 +142,15 @@ export async function* train(
         const own = Math.max(1, batch.supervisedTokens);
         const lossScale = options.lossReduction === "token" ? 1 / Math.max(1, supervised) : 1 / own / micros.length;
         // Each micro-batch has masks of its own.
-        const mask = state.step * options.accumulation + i;
-        loss += await device.micro(toMicro(batch), {
-          lossScale,
-          // Once for each optimizer step.
-          penaltyScale: 1 / micros.length,
-          isFirst: i === 0,
-          seed: options.seed,
-          step: mask,
-        });
+        const step = state.step * options.accumulation + i;
+        // The penalty counts once for each optimizer step.
+        const micro = { lossScale, penaltyScale: 1 / micros.length, isFirst: i === 0, seed: options.seed, step };
+        if (!device.isPrepared("train", batch)) await turn(() => device.prepare("train", batch));
+        loss += await turn(() => device.micro(toMicro(batch), micro));
       }
       const learningRate = options.learningRate * schedule(state.step);
       if (!Number.isFinite(loss)) throw diverged(`the loss of step ${state.step + 1} is ${loss}`, learningRate, state);
-      const gradNorm = await device.update(learningRate, state.step + 1);
+      const gradNorm = await turn(() => device.update(learningRate, state.step + 1));
       if (!Number.isFinite(gradNorm))
         throw diverged(`the gradient norm of step ${state.step + 1} is ${gradNorm}`, learningRate, state);
       state = { ...state, step: state.step + 1, next };
@@ -165,7 +175,7 @@ export async function* train(
         data.validation.length > 0 &&
         (isLast || (options.evalSteps > 0 && state.step % options.evalSteps === 0))
       ) {
-        const evalLoss = await evaluate(device, data.validation);
+        const evalLoss = await evaluate(device, data.validation, turn);
         if (!Number.isFinite(evalLoss))
           throw diverged(`the validation loss after step ${state.step} is ${evalLoss}`, learningRate, state);
         const isBest = state.bestEvalLoss === null || evalLoss < state.bestEvalLoss;
@@ -177,7 +187,7 @@ export async function* train(
     }
     yield { type: "end", state, reason: "finished", optimizer };
   } finally {
-    device.destroy();
+    await turn(async () => device.destroy());
   }
 }
 
@@ -191,11 +201,12 @@ function diverged(what: string, learningRate: number, { step }: TrainerState): T
 }
 
 /** Mean loss per supervised token, in nats. */
-async function evaluate(device: TrainStep, batches: readonly Batch[]): Promise<number> {
+async function evaluate(device: TrainStep, batches: readonly Batch[], turn: Turn): Promise<number> {
   let sum = 0;
   let tokens = 0;
   for (const batch of batches) {
-    sum += await device.evaluate(toMicro(batch));
+    if (!device.isPrepared("evaluate", batch)) await turn(() => device.prepare("evaluate", batch));
+    sum += await turn(() => device.evaluate(toMicro(batch)));
     tokens += batch.supervisedTokens;
   }
   return sum / Math.max(1, tokens);

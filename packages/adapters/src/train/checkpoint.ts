@@ -1,12 +1,4 @@
 /** Checkpoints of a training run: `checkpoint-STEP/` holds the adapter in PEFT's files, the optimizer's state and where the run is. */
-import {
-  type AdapterConfig,
-  type Base,
-  bindAdapter,
-  type LoadedAdapter,
-  loadAdapter,
-  writeAdapterFiles,
-} from "@graft/adapters";
 import { ConfigError } from "@graft/core/errors";
 import {
   openSafetensors,
@@ -23,6 +15,8 @@ import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
+import { type AdapterConfig, bindAdapter, type LoadedAdapter, loadAdapter, writeAdapterFiles } from "../adapter.ts";
+import type { Base } from "../method.ts";
 
 const stateSchema = z.object({
   step: z.int().min(0),
