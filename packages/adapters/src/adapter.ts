@@ -99,6 +99,15 @@ export function readAdapterConfig(folder: string): AdapterConfig {
  * Reads a PEFT folder. Throws ConfigError for the config, CheckpointError naming the tensor that is missing, unknown or of another shape than this base needs.
  */
 export function loadAdapter(folder: string, base: Base): LoadedAdapter {
+  const steps = loadSteps(folder, base);
+  for (;;) {
+    const step = steps.next();
+    if (step.done) return step.value;
+  }
+}
+
+/** What loadAdapter does, a tensor a step: for whoever must not keep the thread that long. */
+export function* loadSteps(folder: string, base: Base): Generator<void, LoadedAdapter> {
   const config = readAdapterConfig(folder);
   const configPath = join(folder, "adapter_config.json");
   const file = openAdapterFile(folder);
@@ -108,6 +117,7 @@ export function loadAdapter(folder: string, base: Base): LoadedAdapter {
     const values = new Map<string, Float32Array>();
     const stored = new Map<string, StoredAs>();
     for (const { key, shape } of bound.parameters) {
+      yield;
       const alias = bound.aliases?.get(key);
       const name = alias !== undefined && !file.tensors.has(key) ? alias : key;
       const info = file.tensors.get(name);
@@ -150,8 +160,8 @@ export function openAdapterFile(folder: string): TensorFile {
   return path.endsWith(".bin") ? openTorchPickle(path) : openSafetensors(path);
 }
 
-/** PEFT's safetensors, or the pickle that older versions and the LLM-Adapters fork write. */
-function weightsPath(folder: string): string {
+/** PEFT's safetensors, or the pickle that older versions and the LLM-Adapters fork write. Throws CheckpointError if there is neither. */
+export function weightsPath(folder: string): string {
   const places = ["adapter_model.safetensors", "adapter_model.bin"].map((name) => join(folder, name));
   const found = places.find((place) => existsSync(place));
   if (found === undefined)

@@ -1,31 +1,100 @@
-/** An adapter on the device of its base, with what a list says of it. */
-import type { OpenedAdapter } from "@graft/core/engine";
+/** Adapters of files and of memory for a base on a device, with what a list says of them. */
+import type { AdapterLoader, HostAdapter, VersionInfo } from "@graft/core/engine";
+import { CheckpointError } from "@graft/core/errors";
 import type { BaseModel } from "@graft/core/models";
 import { AdapterWeights } from "@graft/core/nn";
 import { createHash } from "node:crypto";
-import { adapterVersion, loadAdapter, type LoadedAdapter } from "./adapter.ts";
+import { createReadStream, type ReadStream } from "node:fs";
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
+import { adapterVersion, loadAdapter, type LoadedAdapter, loadSteps, weightsPath } from "./adapter.ts";
 import type { Base } from "./method.ts";
+
+const PIECE_MS = 4;
+
+export interface OpenedAdapter {
+  readonly info: VersionInfo;
+  readonly weights: AdapterWeights;
+}
+
+/** Reads PEFT folders for an engine: its `read` throws what loadAdapter throws, and CheckpointError for files that cannot be read or change meanwhile. */
+export function adapterLoader(model: BaseModel, base: Base): AdapterLoader {
+  return {
+    async read(path) {
+      try {
+        const before = await stamp(path);
+        const loaded = await inPieces(loadSteps(path, base));
+        const version = await hashFiles(path);
+        if ((await stamp(path)) !== before)
+          throw new CheckpointError(`${path}: its files changed while they were read; load it again`);
+        return onHost(model, loaded, path, version);
+      } catch (cause) {
+        if (!isSystemError(cause)) throw cause;
+        throw new CheckpointError(`${path}: cannot be read: ${cause.message}`, { cause });
+      }
+    },
+  };
+}
 
 /** Uploads a PEFT folder, or an adapter that is in memory: its version is then a hash of its config and values. Throws what loading throws. */
 export function openAdapter(model: BaseModel, base: Base, source: string | LoadedAdapter): OpenedAdapter {
-  const isFolder = typeof source === "string";
-  const loaded = isFolder ? loadAdapter(source, base) : source;
-  const path = isFolder ? source : "";
-  const version = isFolder ? adapterVersion(source) : versionOf(loaded);
-  const weights = new AdapterWeights(model.device, loaded.bound, loaded.values, path || "adapter");
-  const bytes = loaded.bound.parameters.reduce((sum, p) => sum + 4 * p.shape.reduce((a, b) => a * b, 1), 0);
+  const { info, upload } =
+    typeof source === "string"
+      ? onHost(model, loadAdapter(source, base), source, adapterVersion(source))
+      : onHost(model, source, "", versionOf(source));
+  return { info, weights: upload() };
+}
+
+function onHost(model: BaseModel, { bound, values }: LoadedAdapter, path: string, version: string): HostAdapter {
+  const parameters = bound.parameters.reduce((sum, p) => sum + p.shape.reduce((a, b) => a * b, 1), 0);
   return {
     info: {
       version,
       path,
-      method: loaded.bound.method,
-      parameters: bytes / 4,
-      bytes,
-      virtualTokens: loaded.bound.virtualTokens ?? 0,
+      method: bound.method,
+      parameters,
+      bytes: 4 * parameters,
+      virtualTokens: bound.virtualTokens ?? 0,
     },
-    weights,
+    upload: () => new AdapterWeights(model.device, bound, values, path || "adapter"),
   };
 }
+
+const filesOf = (folder: string): string[] => [join(folder, "adapter_config.json"), weightsPath(folder)];
+
+/** Runs steps to their end; what waits in the event loop gets its turn every few milliseconds. */
+async function inPieces<T>(steps: Generator<void, T>): Promise<T> {
+  for (let since = performance.now(); ;) {
+    const step = steps.next();
+    if (step.done) return step.value;
+    if (performance.now() - since < PIECE_MS) continue;
+    await new Promise<void>((resume) => setImmediate(resume));
+    since = performance.now();
+  }
+}
+
+/** adapterVersion in pieces, too. */
+async function hashFiles(folder: string): Promise<string> {
+  const hash = createHash("sha256");
+  for (const path of filesOf(folder)) {
+    const stream: ReadStream & AsyncIterable<Buffer> = createReadStream(path, { highWaterMark: 1 << 20 });
+    for await (const chunk of stream) hash.update(chunk);
+  }
+  return hash.digest("hex").slice(0, 16);
+}
+
+/** Another one after each write to the files. Empty where there are none: loading says so. */
+async function stamp(folder: string): Promise<string> {
+  try {
+    const stats = await Promise.all(filesOf(folder).map((path) => stat(path, { bigint: true })));
+    return stats.map(({ ino, size, mtimeNs }) => `${ino} ${size} ${mtimeNs}`).join();
+  } catch {
+    return "";
+  }
+}
+
+const isSystemError = (error: unknown): error is NodeJS.ErrnoException =>
+  error instanceof Error && typeof (error as NodeJS.ErrnoException).code === "string";
 
 function versionOf({ config, values }: LoadedAdapter): string {
   const hash = createHash("sha256").update(JSON.stringify(config));

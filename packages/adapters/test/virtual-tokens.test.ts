@@ -15,10 +15,9 @@ import { writeTinyModel } from "../../core/test/tiny-model.ts";
 import { promptConfigs as configs } from "./prompt-configs.ts";
 import {
   type AdapterConfig,
-  adapterVersion,
+  adapterLoader,
   baseOf,
   createAdapter,
-  loadAdapter,
   type LoadedAdapter,
   saveAdapter,
 } from "../src/index.ts";
@@ -211,14 +210,7 @@ test("the engine serves a prefix, a prompt, a LoRA and the base at once, each as
     tokenizer: loadTokenizer(micro),
     pageSize: 4,
     maxRows: 5,
-    openAdapter: async (from) => {
-      const { bound, values } = loadAdapter(from, base);
-      const info = { version: adapterVersion(from), path: from, method: bound.method, parameters: 0, bytes: 0 };
-      return {
-        info: { ...info, virtualTokens: bound.virtualTokens ?? 0 },
-        weights: new AdapterWeights(device, bound, values, from),
-      };
-    },
+    adapters: adapterLoader(model, base),
   });
   const collect = async (adapter: string | undefined, promptIds: readonly number[]): Promise<EngineEvent[]> => {
     const request = { requestId: "r", promptIds, maxNewTokens: 6, eosTokenIds: [], logprobs: 0, promptLogprobs: true };

@@ -20,7 +20,8 @@ test("ids of virtual tokens are negative, and lead back to rows of a table", () 
 test("processors see the vocabulary's tokens alone", () => {
   const run = (ids: readonly number[]) => {
     const scores = Float64Array.of(1, 2, -3, 4);
-    applyProcessors(processorsFor({ maxNewTokens: 1, repetitionPenalty: 2, noRepeatNgramSize: 2 }), scores, ids);
+    const options = { maxNewTokens: 1, repetitionPenalty: 2, noRepeatNgramSize: 2, frequencyPenalty: 1 };
+    applyProcessors(processorsFor(options, 1), scores, ids);
     return scores;
   };
   expect(run([-1, -2, 3, 0, 3])).toEqual(run([3, 0, 3]));

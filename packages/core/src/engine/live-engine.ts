@@ -1,105 +1,91 @@
 /** The engine on a device: one loop that asks the scheduler what runs next, runs it, and hands out what came of it. */
-import { DataError } from "../errors/index.ts";
-import {
-  applyProcessors,
-  argmax,
-  cacheOptionsFor,
-  type Draw,
-  drawFor,
-  logSoftmax,
-  PageAllocator,
-  PagedForward,
-  type Processor,
-  processorsFor,
-  type Row,
-  sample,
-} from "../generate/index.ts";
+import { ConfigError, DataError, DeadlineExceeded } from "../errors/index.ts";
+import type { Constraint, ConstraintMatcher } from "../generate/constraint.ts";
+import { cacheOptionsFor, type Draw, PagedForward, type Row } from "../generate/index.ts";
 import type { BaseModel } from "../models/index.ts";
-import { virtualIdsOf } from "../nn/index.ts";
-import { Random } from "../random/index.ts";
+import type { AdapterWeights } from "../nn/index.ts";
 import type { Tokenizer } from "../text/index.ts";
-import { AdapterBank, type OpenedAdapter, type Version } from "./adapter-bank.ts";
+import { EngineJob, type JobEnd } from "./_engine-job.ts";
+import { AdapterBank } from "./adapter-bank.ts";
+import type { AdapterLoader } from "./adapter-version.ts";
 import type {
   AdapterInfo,
-  Engine,
+  AdapterStats,
+  DeviceEngine,
   EngineEvent,
   EngineInfo,
   EngineRequest,
   EngineStats,
-  TokenLogprob,
 } from "./engine.ts";
-import { Scheduler } from "./scheduler.ts";
-import { TextStream } from "./text-stream.ts";
+import { type Pass, Scheduler } from "./scheduler.ts";
+import { TurnPolicy } from "./turn-policy.ts";
+import { Turns } from "./turns.ts";
 
 export interface LiveEngineOptions {
   readonly model: BaseModel;
   readonly tokenizer: Tokenizer;
-  /** Reads and uploads an adapter folder; core does not know methods. */
-  readonly openAdapter: (path: string) => Promise<OpenedAdapter>;
-  readonly maxSequences?: number;
-  readonly pageSize?: number;
-  readonly maxRows?: number;
-  readonly pages?: number;
+  readonly adapters: AdapterLoader;
+  /** Makes a matcher for each request with a constraint; without it such requests are refused. */
+  readonly compileConstraint?: ((constraint: Constraint) => Promise<() => ConstraintMatcher>) | undefined;
+  /** Requests that run at once; default 32. */
+  readonly maxSequences?: number | undefined;
+  readonly pageSize?: number | undefined;
+  /** Tokens of a pass; default 256. */
+  readonly maxRows?: number | undefined;
+  readonly pages?: number | undefined;
+  /** Tokens that may wait, prompts and what they ask for; default: any number. */
+  readonly maxWaitingTokens?: number | undefined;
+  /** Most bytes of adapters in RAM (default 2 GiB) and on the device (default 1 GiB). */
+  readonly hostAdapterBytes?: number | undefined;
+  readonly deviceAdapterBytes?: number | undefined;
+  /** Mean time between two tokens of a request that training keeps under; default 100. */
+  readonly decodeLatencyTargetMs?: number | undefined;
+  /** Keep pages for later requests that begin alike; default true. */
+  readonly prefixCache?: boolean | undefined;
 }
 
-interface Job {
-  readonly request: EngineRequest;
-  readonly group: string;
-  readonly version: Version | undefined;
-  /** Virtual tokens, prompt, new tokens. */
-  readonly ids: number[];
-  /** Of the first two. */
-  readonly promptLength: number;
-  readonly pages: number[];
-  readonly random: Random;
-  readonly processors: readonly Processor[];
-  readonly text: TextStream;
-  readonly eos: ReadonlySet<number>;
-  readonly promptLogprobs: (TokenLogprob | null)[];
-  readonly events: EngineEvent[];
-  cached: number;
-  isOver: boolean;
-  error: unknown;
-  wake: () => void;
-  pending(): number;
+/** A row whose next token, or that token's log-probability, is wanted. */
+interface Reader {
+  readonly job: EngineJob;
+  readonly position: number;
+  readonly draw: Draw | undefined;
 }
 
-/** Starts the loop. Closing ends all requests with "abort". */
-export function createEngine(options: LiveEngineOptions): Engine {
+/** Starts the loop. Closing ends all requests with "abort" and refuses turns that wait. */
+export function createEngine(options: LiveEngineOptions): DeviceEngine {
   return new LiveEngine(options);
 }
 
-class LiveEngine implements Engine {
+class LiveEngine implements DeviceEngine {
   readonly info: EngineInfo;
-  #tokenizer: Tokenizer;
-  #openAdapter: LiveEngineOptions["openAdapter"];
+  #options: LiveEngineOptions;
   #forward: PagedForward;
-  #pages: PageAllocator;
   #bank: AdapterBank;
-  #scheduler: Scheduler<Job>;
-  #waiting: Job[] = [];
-  #maxSequences: number;
-  #isClosed = false;
+  #scheduler: Scheduler<EngineJob>;
+  #turns = new Turns(() => this.#wake());
+  #policy: TurnPolicy;
   #loop: Promise<void>;
-  #wakeLoop: () => void = () => undefined;
-  #generatedTokens = 0;
-  #promptTokens = 0;
+  /** Why the loop has ended. */
+  #end: Error | undefined;
+  #isAwake = true;
+  #resume: () => void = () => undefined;
   /** Freeing touches programs, so it waits for the pass that is running. */
   #pass: Promise<unknown> = Promise.resolve();
+  #deadlineTimer: ReturnType<typeof setTimeout> | undefined;
+  #generatedTokens = new Map<string, number>();
+  #training = { steps: 0, tokens: 0 };
 
-  constructor({
-    model,
-    tokenizer,
-    openAdapter,
-    maxSequences = 32,
-    pageSize = 16,
-    maxRows = 256,
-    pages,
-  }: LiveEngineOptions) {
-    this.#tokenizer = tokenizer;
-    this.#openAdapter = openAdapter;
-    this.#maxSequences = maxSequences;
+  constructor(options: LiveEngineOptions) {
+    const { model, maxSequences = 32, pageSize = 16, maxRows = 256, pages, maxWaitingTokens, prefixCache } = options;
     const { config, device } = model;
+    this.#options = options;
+    const cache = cacheOptionsFor(config, device.capabilities, {
+      maxSequences,
+      pageSize,
+      maxRows,
+      ...(pages ? { pages } : {}),
+    });
+    this.#forward = new PagedForward(model, cache);
     this.info = {
       modelPath: model.path,
       modelType: model.definition.modelType,
@@ -107,61 +93,66 @@ class LiveEngine implements Engine {
       maxLength: config.maxLength,
       eosTokenIds: model.generation.eosTokenIds,
       device: device.info.description || device.info.device,
+      weightsBytes: [...model.weights.values()].reduce((sum, { buffer }) => sum + buffer.size, 0),
+      kvBytes: this.#forward.cacheBytes,
     };
-    const cache = cacheOptionsFor(config, device.capabilities, {
-      maxSequences,
-      pageSize,
-      maxRows,
-      ...(pages ? { pages } : {}),
+    this.#scheduler = new Scheduler(
+      { ...cache, maxWaitingTokens, prefixCache },
+      { enter: (job) => this.#enter(job), leave: ({ held }) => held && this.#bank.leave(held) },
+    );
+    this.#bank = new AdapterBank(options.adapters, {
+      hostBytes: options.hostAdapterBytes ?? 2 ** 31,
+      deviceBytes: options.deviceAdapterBytes ?? 2 ** 30,
+      free: (weights) => this.#free(weights),
+      onReady: () => this.#wake(),
     });
-    this.#pages = new PageAllocator(cache.pages);
-    this.#forward = new PagedForward(model, cache);
-    this.#scheduler = new Scheduler({ maxRows, maxSequences });
-    this.#bank = new AdapterBank(async (weights) => {
-      await this.#pass.catch(() => undefined);
-      await this.#forward.forget(weights);
-      weights.destroy();
-    });
+    this.#policy = new TurnPolicy({ targetMs: options.decodeLatencyTargetMs ?? 100 });
     this.#loop = this.#run();
   }
 
   async *generate(request: EngineRequest, signal?: AbortSignal): AsyncGenerator<EngineEvent> {
-    const version = request.adapter === undefined ? undefined : this.#bank.hold(request.adapter);
-    const virtual = virtualIdsOf(version?.weights.adapter);
+    const now = performance.now();
+    const held = request.adapter === undefined ? undefined : this.#bank.hold(request.adapter);
+    let job: EngineJob;
     try {
-      this.#check(request, virtual.length);
+      this.#check(request, held?.info.virtualTokens ?? 0);
+      const matcher = await this.#matcherFor(request);
+      if (this.#end) throw this.#end;
+      const decoder = this.#options.tokenizer.streamDecoder();
+      // A constraint lets the model's own end tokens follow, whatever the request ends with.
+      const own = request.constraint ? this.info.eosTokenIds : [];
+      const eosTokenIds = request.eosTokenIds ? [...request.eosTokenIds, ...own] : this.info.eosTokenIds;
+      job = new EngineJob({ request, held, matcher, decoder, eosTokenIds, now });
+      this.#scheduler.add(job);
     } catch (error) {
-      if (version) await this.#bank.release(version);
+      if (held) await this.#bank.release(held);
       throw error;
     }
-    const job = this.#job(request, version, virtual);
-    const abort = (): void => {
-      if (!job.isOver) this.#finish(job, "abort");
-    };
+    if (held) this.#bank.prefetch(held);
+    if (job.deadline !== undefined) this.#watchDeadlines();
+    this.#wake();
+    const abort = (): void => this.#finish(job, { reason: "abort" });
     signal?.addEventListener("abort", abort);
-    this.#waiting.push(job);
-    this.#wakeLoop();
     if (signal?.aborted) abort();
     try {
-      for (;;) {
-        while (job.events.length > 0) yield job.events.shift()!;
-        if (job.error !== undefined) throw job.error;
-        if (job.isOver && job.events.length === 0) return;
-        await new Promise<void>((resolve) => {
-          job.wake = resolve;
-          if (job.events.length > 0 || job.isOver) resolve();
-        });
-      }
+      yield* job.events();
     } finally {
       signal?.removeEventListener("abort", abort);
-      // The caller went away in the middle.
+      // The caller may have gone away in the middle.
       abort();
     }
   }
 
-  async loadAdapter(name: string, path: string): Promise<AdapterInfo> {
-    const opened = await this.#openAdapter(path);
-    return this.#bank.publish(name, opened);
+  loadAdapter(name: string, path: string, options: { readonly isPinned?: boolean } = {}): Promise<AdapterInfo> {
+    return this.#bank.load(name, path, options);
+  }
+
+  registerAdapter(info: Omit<AdapterInfo, "tier">): AdapterInfo {
+    return this.#bank.register(info);
+  }
+
+  pinAdapter(name: string, isPinned: boolean): AdapterInfo {
+    return this.#bank.pin(name, isPinned);
   }
 
   unloadAdapter(name: string): Promise<void> {
@@ -172,29 +163,53 @@ class LiveEngine implements Engine {
     return this.#bank.list();
   }
 
+  adapter(name: string): AdapterInfo | undefined {
+    return this.#bank.get(name);
+  }
+
+  turn<T>(work: () => Promise<T>): Promise<T> {
+    return this.#turns.run(work);
+  }
+
+  countTraining({ steps, tokens }: { readonly steps: number; readonly tokens: number }): void {
+    this.#training = { steps: this.#training.steps + steps, tokens: this.#training.tokens + tokens };
+  }
+
   async stats(): Promise<EngineStats> {
+    const { pagesHeld, pagesKept, ...scheduled } = this.#scheduler.stats();
+    const { adapters, adaptersOnDevice, bytesOnDevice, bytesOnHost } = this.#bank.stats();
     return {
-      running: this.#scheduler.running.length,
-      waiting: this.#waiting.length,
-      kvPagesUsed: this.#pages.used,
-      kvPagesTotal: this.#pages.total,
-      adapters: this.#bank.list().length,
-      generatedTokens: this.#generatedTokens,
-      promptTokens: this.#promptTokens,
+      ...scheduled,
+      kvPagesUsed: pagesHeld,
+      kvPagesCached: pagesKept,
+      kvPagesTotal: this.#forward.options.pages,
+      adapters,
+      adaptersOnDevice,
+      adapterBytesOnDevice: bytesOnDevice,
+      adapterBytesOnHost: bytesOnHost,
+      generatedTokens: this.#generatedTokens.values().reduce((a, b) => a + b, 0),
+      trainingTurns: this.#turns.granted,
+      trainingSteps: this.#training.steps,
+      trainingTokens: this.#training.tokens,
+      byAdapter: this.#byAdapter(),
+      deviceBytes: this.#options.model.device.liveBytes,
     };
   }
 
   async close(): Promise<void> {
-    this.#isClosed = true;
-    this.#wakeLoop();
+    this.#end ??= new Error("the engine is closed");
+    this.#turns.close();
+    this.#wake();
     await this.#loop;
-    for (const job of [...this.#waiting, ...this.#scheduler.running]) this.#finish(job, "abort");
+    clearTimeout(this.#deadlineTimer);
+    for (const job of this.#jobs()) this.#finish(job, { reason: "abort" });
     await this.#bank.clear();
     await this.#forward.destroy();
   }
 
   #check({ promptIds, maxNewTokens, numBeams }: EngineRequest, virtualTokens: number): void {
     const { vocabSize, maxLength } = this.info;
+    const { pages, pageSize } = this.#forward.options;
     if (promptIds.length === 0) throw new DataError("the prompt is empty");
     const bad = promptIds.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
     if (bad !== undefined) throw new DataError(`the prompt has the id ${bad}, the vocabulary has ${vocabSize}`);
@@ -205,173 +220,193 @@ class LiveEngine implements Engine {
         `the prompt has ${promptIds.length} tokens${before} and asks for ${maxNewTokens} more; the model holds ${maxLength}`,
       );
     }
-    if (this.#pagesFor(length) > this.#pages.total)
-      throw new DataError(`the request needs more than the ${this.#pages.total} pages of the cache`);
+    if (Math.ceil(length / pageSize) > pages)
+      throw new DataError(`the request needs more than the ${pages} pages of the cache`);
     if ((numBeams ?? 1) > 1) throw new DataError("beam search is not served; use graft generate --num-beams");
   }
 
-  #pagesFor(tokens: number): number {
-    return Math.ceil(tokens / this.#forward.options.pageSize);
+  async #matcherFor({ constraint }: EngineRequest): Promise<ConstraintMatcher | undefined> {
+    if (constraint === undefined) return undefined;
+    const { compileConstraint } = this.#options;
+    if (!compileConstraint) throw new ConfigError("constraint: this engine was made without a compiler of constraints");
+    return (await compileConstraint(constraint))();
   }
 
-  #job(request: EngineRequest, version: Version | undefined, virtual: readonly number[]): Job {
-    const job: Job = {
-      request,
-      // What cannot stand in one pass with other adapters gets passes of its own.
-      group: version && !this.#forward.canShare(version.weights) ? version.id : "",
-      version,
-      ids: [...virtual, ...request.promptIds],
-      promptLength: virtual.length + request.promptIds.length,
-      pages: [],
-      random: new Random(request.seed ?? 0),
-      processors: processorsFor(request),
-      text: new TextStream(this.#tokenizer.streamDecoder(), request.stop),
-      eos: new Set(request.eosTokenIds ?? this.info.eosTokenIds),
-      promptLogprobs: [null],
-      events: [],
-      cached: 0,
-      isOver: false,
-      error: undefined,
-      wake: () => undefined,
-      pending: () => job.ids.length - job.cached,
-    };
-    return job;
+  /** Can it run now? What cannot run at all fails at the end of the question: see #refuse. */
+  #enter(job: EngineJob): boolean {
+    const { held } = job;
+    if (!held) return true;
+    if (!this.#bank.enter(held)) return false;
+    // What cannot stand in one pass with other adapters gets passes of its own.
+    job.group = this.#forward.canShare(held.weights!) ? "" : held.id;
+    return true;
+  }
+
+  async #free(weights: AdapterWeights): Promise<void> {
+    await this.#pass.catch(() => undefined);
+    await this.#forward.forget(weights);
+    weights.destroy();
   }
 
   async #run(): Promise<void> {
-    while (!this.#isClosed) {
-      this.#admit();
-      const chosen = this.#scheduler.next();
-      if (chosen.length === 0) {
-        await new Promise<void>((resolve) => {
-          this.#wakeLoop = resolve;
-          if (this.#waiting.length > 0 || this.#isClosed) resolve();
-        });
-        continue;
+    try {
+      while (!this.#end) {
+        this.#isAwake = false;
+        await this.#runNext();
+        // Callers get their turn between passes.
+        await new Promise<void>((resume) => setImmediate(resume));
       }
-      const pass = this.#runPass(chosen);
-      this.#pass = pass;
-      try {
-        await pass;
-      } catch (error) {
-        for (const { job } of chosen) {
-          job.error = error;
-          this.#finish(job, "abort");
-        }
-      }
-      // Callers get their turn between passes.
-      await new Promise<void>((resume) => setImmediate(resume));
+    } catch (error) {
+      // What no request has caused: nothing can run any more.
+      this.#end = error instanceof Error ? error : new Error(String(error));
+      this.#turns.close();
+      for (const job of this.#jobs()) this.#fail(job, error);
     }
   }
 
-  /** First come, first served; room for all a request may ever need is reserved, so that nothing is taken back. */
-  #admit(): void {
-    while (this.#waiting.length > 0 && this.#scheduler.running.length < this.#maxSequences) {
-      const job = this.#waiting[0]!;
-      const need = this.#pagesFor(job.promptLength + job.request.maxNewTokens);
-      if (need > this.#pages.free) return;
-      this.#waiting.shift();
-      for (let i = 0; i < need; i++) job.pages.push(this.#pages.take()!);
-      this.#promptTokens += job.request.promptIds.length;
-      this.#scheduler.add(job);
+  /** One turn of training, or one pass, or nothing until there is something to do. */
+  async #runNext(): Promise<void> {
+    const { running } = this.#scheduler;
+    const isTraining = this.#turns.waiting > 0;
+    if (isTraining && running.length > 0 && this.#policy.isDue) return this.#train(true);
+    const pass = this.#scheduler.next(performance.now());
+    this.#refuse();
+    if (pass) await this.#execute(pass);
+    else if (isTraining) await this.#train(false);
+    else if (!this.#isAwake) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#resume = resolve;
+      await promise;
     }
   }
 
-  async #runPass(chosen: readonly { readonly job: Job; readonly tokens: number }[]): Promise<void> {
+  async #train(isInTheWay: boolean): Promise<void> {
+    const begun = performance.now();
+    this.#pass = this.#turns.grant();
+    await this.#pass;
+    this.#policy.trained(performance.now() - begun, isInTheWay);
+  }
+
+  /** Requests whose adapter turned out to be unusable. */
+  #refuse(): void {
+    for (const job of this.#scheduler.waiting) if (job.held?.error) this.#fail(job, job.held.error);
+  }
+
+  async #execute(pass: Pass<EngineJob>): Promise<void> {
+    const decoding = this.#scheduler.running.filter((job) => job.isDecoding);
+    const served = pass.chosen.filter(({ job, from, tokens }) => job.isDecoding && from + tokens === job.ids.length);
+    const done = this.#runPass(pass);
+    this.#pass = done;
+    try {
+      await done;
+    } catch (error) {
+      const failed = pass.chosen.map(({ job }) => job);
+      this.#scheduler.end(pass, performance.now(), new Set(failed));
+      for (const job of failed) this.#fail(job, error);
+    }
+    this.#policy.passed(performance.now() - pass.begun, decoding.length > 0 ? served.length / decoding.length : 1);
+  }
+
+  async #runPass(pass: Pass<EngineJob>): Promise<void> {
+    const { chosen } = pass;
     const rows: Row[] = [];
-    const readers: { job: Job; position: number; draw: Draw | undefined }[] = [];
-    for (const [sequence, { job, tokens }] of chosen.entries()) {
-      for (let i = 0; i < tokens; i++) {
-        const position = job.cached + i;
+    const readers: Reader[] = [];
+    for (const [sequence, { job, from, tokens }] of chosen.entries()) {
+      for (let position = from; position < from + tokens; position++) {
         const isLast = position === job.ids.length - 1;
-        const isWanted = isLast || (job.request.promptLogprobs === true && isInPrompt(job, position));
-        const draw = isLast ? drawFor(job.request, job.random) : undefined;
+        const isWanted = isLast || job.wantsPromptLogprob(position);
+        const draw = isLast ? job.draw() : undefined;
         rows.push({ id: job.ids[position]!, position, sequence, isWanted, draw });
         if (isWanted) readers.push({ job, position, draw });
       }
     }
-    const pages = chosen.map(({ job }) => [...job.pages]);
+    const pages = chosen.map((one) => one.pages);
+    const adapters = chosen.map(({ job }) => job.held?.weights);
     // Only what looks at more than the chosen token brings its logits back.
     const needsLogits = readers.some(({ job, draw }) => draw === undefined || job.request.logprobs);
-    const adapters = chosen.map(({ job }) => job.version?.weights);
     const next = await this.#forward.next(rows, pages, adapters, needsLogits);
-    for (const { job, tokens } of chosen) job.cached += tokens;
+    const errors = new Map([...next.errors].map(([i, error]) => [readers[i]!.job, error]));
+    this.#scheduler.end(pass, performance.now(), new Set(errors.keys()));
+    for (const [job, error] of errors) this.#fail(job, error);
     const { vocabSize } = this.info;
-    for (const [i, { job, position, draw }] of readers.entries()) {
-      if (job.isOver) continue;
-      const error = next.errors.get(i);
-      if (error) {
-        job.error = error;
-        this.#finish(job, "abort");
-        continue;
-      }
-      const own = next.logits?.subarray(i * vocabSize, (i + 1) * vocabSize);
-      if (position < job.promptLength - 1)
-        job.promptLogprobs.push(tokenLogprob(own!, job.ids[position + 1]!, job.request.logprobs ?? 0));
-      // What a request gets must not depend on what others in the pass asked for.
-      else if (draw) this.#extend(job, next.ids[i]!, job.request.logprobs ? own! : next.logprobs[i]!);
-      else this.#extend(job, choose(job, own!), own!);
+    for (const [i, reader] of readers.entries()) {
+      const logits = next.logits?.subarray(i * vocabSize, (i + 1) * vocabSize);
+      if (!reader.job.isOver) this.#take(reader, next.ids[i]!, next.logprobs[i]!, logits);
     }
   }
 
-  /** `given`: the logits, or the log-probability of the id where no more is asked for. */
-  #extend(job: Job, id: number, given: Float32Array | number): void {
-    const { request } = job;
-    const fresh = job.ids.length - job.promptLength;
-    if (fresh === 0 && request.promptLogprobs) job.events.push({ type: "prompt", logprobs: job.promptLogprobs });
-    if (request.maxNewTokens === 0) return this.#finish(job, "length");
-    this.#generatedTokens++;
-    if (job.eos.has(id)) return this.#finish(job, "stop");
-    job.ids.push(id);
-    const text = job.text.push(id);
-    const event = { type: "token" as const, id, text };
-    if (request.logprobs === undefined) job.events.push(event);
-    else if (typeof given === "number") job.events.push({ ...event, logprob: { id, logprob: given, top: [] } });
-    else job.events.push({ ...event, logprob: tokenLogprob(given, id, request.logprobs) });
-    job.wake();
-    if (job.text.isStopped) this.#finish(job, "stop");
-    else if (fresh + 1 >= request.maxNewTokens) this.#finish(job, "length");
+  #take({ job, position, draw }: Reader, id: number, logprob: number, logits: Float32Array | undefined): void {
+    if (position < job.ids.length - 1) return job.notePromptLogprob(position, logits!);
+    // What a request gets must not depend on what others in the pass asked for.
+    const given = draw && !job.request.logprobs ? logprob : logits!;
+    try {
+      const end = job.extend(draw ? id : job.choose(logits!), given);
+      if (job.request.maxNewTokens > 0)
+        this.#generatedTokens.set(job.adapter, (this.#generatedTokens.get(job.adapter) ?? 0) + 1);
+      if (end) this.#finish(job, end);
+    } catch (error) {
+      this.#fail(job, error);
+    }
   }
 
-  #finish(job: Job, reason: "stop" | "length" | "abort"): void {
+  #finish(job: EngineJob, end: JobEnd): void {
     if (job.isOver) return;
-    job.isOver = true;
+    const cachedTokens = this.#scheduler.cachedTokens(job);
+    this.#leave(job);
+    job.finish({ ...end, cachedTokens });
+  }
+
+  #fail(job: EngineJob, error: unknown): void {
+    if (job.isOver) return;
+    this.#leave(job);
+    job.fail(error);
+  }
+
+  #leave(job: EngineJob): void {
     this.#scheduler.remove(job);
-    this.#waiting = this.#waiting.filter((other) => other !== job);
-    const pages = job.pages.splice(0);
-    const version = job.version;
-    // A pass that is under way may still write to the pages: they are free once it has ended.
-    void this.#pass
-      .catch(() => undefined)
-      .then(async () => {
-        for (const page of pages) this.#pages.release(page);
-        if (version) await this.#bank.release(version);
-        this.#wakeLoop();
-      });
-    job.events.push({
-      type: "finish",
-      reason,
-      text: job.text.flush(),
-      ...(version ? { adapterVersion: version.id } : {}),
-    });
-    job.wake();
-    this.#wakeLoop();
+    // What freeing throws, close() tells.
+    if (job.held) void this.#bank.release(job.held).catch(() => undefined);
+    this.#wake();
+  }
+
+  #wake(): void {
+    this.#isAwake = true;
+    this.#resume();
+  }
+
+  /** Sees to it that requests fail when their time is over, whatever else is going on. */
+  #watchDeadlines(): void {
+    clearTimeout(this.#deadlineTimer);
+    const next = this.#scheduler.nextDeadline;
+    if (next === undefined) return;
+    const waitMs = Math.min(MAX_TIMER_MS, Math.max(0, Math.ceil(next - performance.now())));
+    this.#deadlineTimer = setTimeout(() => {
+      for (const job of this.#scheduler.expire(performance.now()))
+        this.#fail(job, new DeadlineExceeded(`the request was not done within the ${job.request.deadlineMs} ms it gave`));
+      this.#watchDeadlines();
+    }, waitMs);
+  }
+
+  #jobs(): EngineJob[] {
+    return [...this.#scheduler.waiting, ...this.#scheduler.running];
+  }
+
+  #byAdapter(): Record<string, AdapterStats> {
+    const count = (jobs: readonly EngineJob[], name: string) => jobs.filter(({ adapter }) => adapter === name).length;
+    const { running, waiting } = this.#scheduler;
+    const names = new Set([...this.#generatedTokens.keys(), ...running.concat(waiting).map(({ adapter }) => adapter)]);
+    return Object.fromEntries(
+      [...names].map((name) => [
+        name,
+        {
+          running: count(running, name),
+          waiting: count(waiting, name),
+          generatedTokens: this.#generatedTokens.get(name) ?? 0,
+        },
+      ]),
+    );
   }
 }
 
-/** Is the token after this position one of the prompt that has another before it? */
-function isInPrompt({ promptLength, request }: Job, position: number): boolean {
-  return position >= promptLength - request.promptIds.length && position < promptLength - 1;
-}
-
-function choose(job: Job, logits: Float32Array): number {
-  const scores = Float64Array.from(logits);
-  applyProcessors(job.processors, scores, job.ids);
-  return job.request.temperature ? sample(scores, job.random) : argmax(scores);
-}
-
-function tokenLogprob(logits: Float32Array, id: number, top: number): TokenLogprob {
-  const logs = logSoftmax(logits);
-  const best = [...logs.keys()].toSorted((a, b) => logs[b]! - logs[a]! || a - b).slice(0, top);
-  return { id, logprob: logs[id]!, top: best.map((other) => ({ id: other, logprob: logs[other]! })) };
-}
+/** setTimeout fires at once for longer waits. */
+const MAX_TIMER_MS = 2 ** 31 - 1;

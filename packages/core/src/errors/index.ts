@@ -35,4 +35,20 @@ export class DownloadError extends Error {
   override name = "DownloadError";
 }
 
+/** Too many tokens wait already: says after how many seconds another request may be taken. */
+export class EngineBusy extends Error {
+  override name = "EngineBusy";
+  readonly retryAfterSeconds: number;
+
+  constructor(message: string, retryAfterSeconds: number) {
+    super(message);
+    this.retryAfterSeconds = retryAfterSeconds;
+  }
+}
+
+/** A request that was not done within the time it gave. */
+export class DeadlineExceeded extends Error {
+  override name = "DeadlineExceeded";
+}
+
 export { nearNames, suggest } from "./suggest.ts";

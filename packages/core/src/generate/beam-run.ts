@@ -42,7 +42,7 @@ export class BeamRun {
     this.#pages = [prompt.pages];
     this.#allocator = allocator;
     this.#pageSize = pageSize;
-    this.#processors = processorsFor(request);
+    this.#processors = processorsFor(request, request.promptIds.filter((id) => id >= 0).length);
     this.#search = new BeamSearch({
       beams: request.numBeams,
       maxNewTokens: request.maxNewTokens,

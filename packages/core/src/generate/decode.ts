@@ -81,7 +81,7 @@ export async function decode(requests: readonly OwnedRequest[], context: RunCont
         if (!sequence) break;
         next++;
         const random = new Random(request.seed ?? 0, copy);
-        const processors = processorsFor(request);
+        const processors = processorsFor(request, request.promptIds.filter((id) => id >= 0).length);
         running.push({ request, copy, sequence, newIds: [], logprobs: [], random, processors });
       }
       if (running.length > 0) await step(running, context, end);

@@ -1,4 +1,5 @@
 export { type Beam, BeamSearch, type Hypothesis } from "./beam.ts";
+export * from "./constraint.ts";
 export * from "./generator.ts";
 export * from "./ids-request.ts";
 export * from "./language-model.ts";

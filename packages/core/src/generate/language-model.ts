@@ -14,6 +14,12 @@ export interface GenerateOptions {
   readonly typicalP?: number;
   readonly repetitionPenalty?: number;
   readonly noRepeatNgramSize?: number;
+  /** OpenAI's: lowers a token's score by this for each time it was generated; the prompt does not count. */
+  readonly frequencyPenalty?: number;
+  /** OpenAI's: lowers a token's score by this once it was generated. */
+  readonly presencePenalty?: number;
+  /** Added to the scores of these ids before anything else; -100 and 100 all but forbid and force a token. */
+  readonly logitBias?: Readonly<Record<number, number>>;
   /** Beams of beam search; 1 or undefined: none. Not together with sampling. */
   readonly numBeams?: number;
   readonly lengthPenalty?: number;

@@ -1,4 +1,4 @@
-/** From logits to the next token: transformers' logits processors and warpers, in its order. */
+/** From logits to the next token: OpenAI's bias and penalties, and transformers' logits processors and warpers in its order. */
 import type { Random } from "../random/index.ts";
 import type { GenerateOptions } from "./language-model.ts";
 
@@ -86,11 +86,35 @@ export const noRepeatNgram =
     }
   };
 
-/** The processors that options ask for, in transformers' order. Greedy decoding and beams take those that are not about sampling. */
-export function processorsFor(options: GenerateOptions): Processor[] {
+/** score += bias. Ids outside the vocabulary have no score. */
+export const logitBias = (bias: Readonly<Record<number, number>>): Processor => {
+  const entries = Object.entries(bias).map(([id, value]) => [Number(id), value] as const);
+  return (scores) => {
+    for (const [id, value] of entries) if (id < scores.length) scores[id]! += value;
+  };
+};
+
+/** score -= count * frequency + (count > 0) * presence, count: how often the token stands at or after index `from`. OpenAI's API reference, "frequency and presence penalties". */
+export const countPenalties =
+  (frequency: number, presence: number, from: number): Processor =>
+  (scores, ids) => {
+    const counts = new Map<number, number>();
+    for (let i = from; i < ids.length; i++) counts.set(ids[i]!, (counts.get(ids[i]!) ?? 0) + 1);
+    for (const [id, count] of counts) scores[id]! -= count * frequency + presence;
+  };
+
+/**
+ * The processors that options ask for, in vLLM's order: bias, penalties, then transformers' order. promptLength: real (not virtual) ids before the generated ones. Greedy
+ * decoding and beams take those that are not about sampling.
+ */
+export function processorsFor(options: GenerateOptions, promptLength: number): Processor[] {
+  const { frequencyPenalty = 0, presencePenalty = 0 } = options;
   const list: Processor[] = [];
+  if (hasBias(options)) list.push(logitBias(options.logitBias!));
   if (options.repetitionPenalty !== undefined && options.repetitionPenalty !== 1)
     list.push(repetitionPenalty(options.repetitionPenalty));
+  if (frequencyPenalty !== 0 || presencePenalty !== 0)
+    list.push(countPenalties(frequencyPenalty, presencePenalty, promptLength));
   if (options.noRepeatNgramSize) list.push(noRepeatNgram(options.noRepeatNgramSize));
   if (!options.temperature) return list;
   if (options.temperature !== 1) list.push(temperature(options.temperature));
@@ -129,6 +153,7 @@ export const GREEDY: Draw = { temperature: 0, topK: 0, topP: 1, uniform: 0 };
 export function drawFor(options: GenerateOptions, random: Random): Draw | undefined {
   const { temperature = 0, topK = 0, topP = 1, minP = 0, typicalP = 1 } = options;
   if ((options.repetitionPenalty ?? 1) !== 1 || options.noRepeatNgramSize) return undefined;
+  if (options.frequencyPenalty || options.presencePenalty || hasBias(options)) return undefined;
   if (temperature === 0) return GREEDY;
   if (minP > 0 || typicalP < 1) return undefined;
   // Rounded down: in f32 the largest numbers below 1 would become 1.
@@ -167,6 +192,10 @@ export function logSoftmax(scores: ArrayLike<number>): Float64Array {
 
 export function softmax(scores: ArrayLike<number>): Float64Array {
   return logSoftmax(scores).map(Math.exp);
+}
+
+function hasBias({ logitBias }: GenerateOptions): boolean {
+  return logitBias !== undefined && Object.keys(logitBias).length > 0;
 }
 
 /** Indexes by falling value; equal values keep their order. */

@@ -91,6 +91,11 @@ export class PagedForward {
     }
   }
 
+  /** Of keys and values. */
+  get cacheBytes(): number {
+    return [...this.#cache.values()].reduce((sum, buffer) => sum + buffer.size, 0);
+  }
+
   /** Can rows of this adapter stand in one pass with rows of other adapters? */
   canShare(adapter: AdapterWeights): boolean {
     return this.#mixer.canShare(adapter);
