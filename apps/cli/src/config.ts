@@ -18,6 +18,8 @@ export const config = {
     files: env.VK_DRIVER_FILES ?? env.VK_ICD_FILENAMES,
   },
   apiKey: env.GRAFT_API_KEY,
+  /** Of a Postgres server that keeps what a server would keep in SQLite. */
+  databaseUrl: env.DATABASE_URL,
   /** Of the model that judges answers. */
   judgeApiKey: env.GRAFT_JUDGE_API_KEY,
   /** PATH: where the interpreter of programs that a model writes is looked for. */

@@ -1,22 +1,89 @@
-/** Bearer keys, compared in constant time. */
-import { createHash, timingSafeEqual } from "node:crypto";
+/** Who may do what: bearer keys with scopes. */
+import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import type { MiddlewareHandler } from "hono";
+import type { AppEnv } from "./app-env.ts";
+import type { Scope } from "./db/index.ts";
 import { ApiError } from "./errors.ts";
 
-/** Lets everything through if there is no key. /health stays open. */
-export function bearerAuth(apiKey: string | undefined): MiddlewareHandler {
-  const hash = (text: string) => createHash("sha256").update(text).digest();
-  const wanted = apiKey === undefined ? undefined : hash(apiKey);
+export interface Identity {
+  /** Of the key; "" for the key of the command line, and for everybody where there are no keys. */
+  readonly keyId: string;
+  readonly name: string;
+  readonly scopes: readonly Scope[];
+  readonly requestsPerMinute: number | null;
+  readonly tokensPerMinute: number | null;
+}
+
+/** The keys as authentication needs them. */
+export interface KeyBook {
+  /** Is there any key that is not revoked? */
+  hasKeys(): Promise<boolean>;
+  find(sha256: string): Promise<Identity | undefined>;
+}
+
+const EVERYBODY: Identity = {
+  keyId: "",
+  name: "",
+  scopes: ["admin"],
+  requestsPerMinute: null,
+  tokensPerMinute: null,
+};
+
+/** Paths that need no key: they show nothing of anybody's. The dashboard's page asks for a key itself. */
+const PUBLIC = /^\/(?:health|ready|metrics|openapi\.json|docs(?:\/.*)?|assets\/.*|favicon\.svg)?$/;
+
+/** The first line that fits says what a path needs; what is not here needs admin. */
+const NEEDS: readonly (readonly [RegExp, Scope])[] = [
+  [/^\/v1\/(?:models|completions|chat\/completions|embeddings|status|runs)(?:\/|$)/, "infer"],
+  [/^\/(?:tokenize|detokenize|tokenizer_info)$/, "infer"],
+  [/^\/v1\/(?:files|fine_tuning|adapters)(?:\/|$)/, "train"],
+];
+
+/** The scope that a request needs; undefined: none. Deleting a model is training's business. */
+export function scopeFor(method: string, path: string): Scope | undefined {
+  if (PUBLIC.test(path)) return undefined;
+  const scope = NEEDS.find(([pattern]) => pattern.test(path))?.[1] ?? "admin";
+  return method === "DELETE" && scope === "infer" ? "train" : scope;
+}
+
+export const hashOfKey = (key: string): string => createHash("sha256").update(key).digest("hex");
+
+/** A new key: 256 random bits. */
+export const newKey = (): string => `gk-${randomBytes(32).toString("base64url")}`;
+
+/**
+ * Without `adminKey` and with no key in the book everybody may do everything. Keys are random, so a plain SHA-256 at rest is enough. Throws ApiError 401 and 403.
+ */
+export function authenticate(adminKey: string | undefined, book: KeyBook): MiddlewareHandler<AppEnv> {
+  const admin = adminKey === undefined ? undefined : Buffer.from(hashOfKey(adminKey));
+  const identityOf = async (authorization: string | undefined): Promise<Identity | undefined> => {
+    const given = /^Bearer +(\S+)$/i.exec(authorization ?? "")?.[1];
+    if (given === undefined) return undefined;
+    const hash = hashOfKey(given);
+    if (admin && timingSafeEqual(Buffer.from(hash), admin)) return { ...EVERYBODY, name: "--api-key" };
+    return book.find(hash);
+  };
   return async (c, next) => {
-    if (wanted && c.req.path !== "/health") {
-      const given = /^Bearer (.+)$/.exec(c.req.header("authorization") ?? "")?.[1];
-      if (given === undefined || !timingSafeEqual(hash(given), wanted)) {
-        throw new ApiError(401, "Incorrect API key provided: send `Authorization: Bearer KEY`", {
-          type: "authentication_error",
-          code: "invalid_api_key",
-        });
-      }
+    const scope = scopeFor(c.req.method, c.req.path);
+    if (scope === undefined || (admin === undefined && !(await book.hasKeys()))) {
+      c.set("identity", EVERYBODY);
+      return next();
     }
-    await next();
+    const identity = await identityOf(c.req.header("authorization"));
+    if (!identity) {
+      c.header("www-authenticate", "Bearer");
+      throw new ApiError(401, "Incorrect API key provided: send `Authorization: Bearer KEY`", {
+        type: "authentication_error",
+        code: "invalid_api_key",
+      });
+    }
+    if (!identity.scopes.includes("admin") && !identity.scopes.includes(scope)) {
+      throw new ApiError(403, `this key may not do that: it needs the scope ${scope}`, {
+        type: "permission_error",
+        code: "insufficient_scope",
+      });
+    }
+    c.set("identity", identity);
+    return next();
   };
 }

@@ -1,103 +1,35 @@
-/** What completions and the tokenizer's routes answer, with an engine whose numbers are known. */
+/** What completions answer, with an engine whose tokens and numbers are known. */
 import { expect, test } from "bun:test";
-import type { Engine, EngineEvent, EngineRequest, TokenLogprob } from "@graft/core/engine";
+import { ConfigError } from "@graft/core/errors";
 import { loadTokenizer } from "@graft/core/text";
-import { createApp, Store } from "../src/index.ts";
-import { microModel } from "./in-process.ts";
+import { join, resolve } from "node:path";
+import {
+  appThatAnswers,
+  chunksOf,
+  complete,
+  type Completion,
+  EOS,
+  microTokenizer as tokenizer,
+} from "./known-engine.ts";
+import { until } from "./shared.ts";
 
-const tokenizer = loadTokenizer(microModel);
-const EOS = 2;
 const encode = (text: string) => tokenizer.encode(text, { addSpecialTokens: true });
 
-/** Gives the tokens of `answer`, each token with the log-probability -id, beside the alternatives of `top`. */
-function appThatAnswers(answer: readonly number[], top: TokenLogprob["top"] = []) {
-  const asked: EngineRequest[] = [];
-  const engine = {
-    info: {
-      modelPath: microModel,
-      modelType: "llama",
-      vocabSize: 512,
-      maxLength: 64,
-      eosTokenIds: [EOS],
-      device: "none",
-    },
-    adapters: () => [
-      { name: "prefix", version: "v", path: "/p", method: "prefix", parameters: 1, bytes: 4, virtualTokens: 10 },
-    ],
-    async *generate(request: EngineRequest): AsyncGenerator<EngineEvent> {
-      asked.push(request);
-      const entry = (id: number): TokenLogprob => ({ id, logprob: -id, top });
-      const stops = new Set(request.eosTokenIds ?? [EOS]);
-      const text = tokenizer.streamDecoder();
-      if (request.promptLogprobs)
-        yield { type: "prompt", logprobs: request.promptIds.map((id, i) => (i === 0 ? null : entry(id))) };
-      for (const id of answer.slice(0, request.maxNewTokens)) {
-        if (stops.has(id)) return yield { type: "finish", reason: "stop", text: "" };
-        yield {
-          type: "token",
-          id,
-          text: text.push(id),
-          ...(request.logprobs === undefined ? {} : { logprob: entry(id) }),
-        };
-      }
-      yield { type: "finish", reason: "length", text: "" };
-    },
-  };
-  const app = createApp({
-    engine: engine as unknown as Engine,
-    tokenizer,
-    store: new Store(":memory:"),
-    modelName: "tiny",
-    apiKey: undefined,
-    bodyLimit: 2 ** 20,
-    now: () => new Date(0),
-    newId: (prefix) => `${prefix}-1`,
-  });
-  const post = async (path: string, body: object) => {
-    const response = await app.request(path, { method: "POST", body: JSON.stringify(body) });
-    return { status: response.status, text: await response.text() };
-  };
-  return { app, asked, post };
-}
-
-interface Completion {
-  readonly choices: {
-    readonly index: number;
-    readonly text: string;
-    readonly finish_reason: string | null;
-    readonly logprobs: {
-      readonly tokens: string[];
-      readonly token_logprobs: (number | null)[];
-      readonly top_logprobs: (Record<string, number> | null)[];
-      readonly text_offset: number[];
-    } | null;
-  }[];
-  readonly usage: object;
-}
-async function complete(app: ReturnType<typeof appThatAnswers>, more: object): Promise<Completion> {
-  const { status, text } = await app.post("/v1/completions", { model: "tiny", prompt: "Tom has", ...more });
-  if (status !== 200) throw new Error(text);
-  return JSON.parse(text) as Completion;
-}
-
-test("the end token has its entry where one scored token beyond the prompt is asked for, and shows no text", async () => {
-  const app = appThatAnswers([EOS, 40]);
+test("the end token has its entry behind the answer's, and shows no text", async () => {
+  const app = appThatAnswers({ answer: [40, EOS, 41] });
   const length = encode("Tom has").length;
   for (const echo of [true, false]) {
-    const { choices, usage } = await complete(app, { echo, logprobs: 1, max_tokens: 1 });
+    const { choices, usage } = await complete(app, { echo, logprobs: 1, max_tokens: 5 });
     const { logprobs, text, finish_reason } = choices[0]!;
-    expect([text, finish_reason]).toEqual([echo ? "Tom has" : "", "stop"]);
-    expect(logprobs!.tokens.length).toBe((echo ? length : 0) + 1);
+    expect([text, finish_reason]).toEqual([(echo ? "Tom has" : "") + tokenizer.decode([40]), "stop"]);
+    expect(logprobs!.tokens.length).toBe((echo ? length : 0) + 2);
     expect([logprobs!.tokens.at(-1), logprobs!.token_logprobs.at(-1)]).toEqual(["</s>", -EOS]);
-    expect(usage).toEqual({ prompt_tokens: length, completion_tokens: 1, total_tokens: length + 1 });
+    expect(usage).toMatchObject({ prompt_tokens: length, completion_tokens: 1, total_tokens: length + 1 });
   }
-  // Without log-probabilities, and where more is asked for, it ends the answer as always.
-  expect((await complete(app, { max_tokens: 1 })).usage).toMatchObject({ completion_tokens: 0 });
-  expect((await complete(app, { max_tokens: 2, logprobs: 1 })).choices[0]).toMatchObject({
-    text: "",
-    finish_reason: "stop",
-  });
-  expect(app.asked.map(({ eosTokenIds }) => eosTokenIds)).toEqual([[], [], undefined, undefined]);
+  // Who scores a text asks for one token beyond it.
+  const scored = await complete(appThatAnswers({ answer: [EOS] }), { echo: true, logprobs: 1, max_tokens: 1 });
+  expect(scored.choices[0]!.logprobs!.tokens.length).toBe(length + 1);
+  expect(scored.usage).toMatchObject({ completion_tokens: 0 });
 });
 
 test("a token stands among its alternatives with the same number, and the likeliest of one text stays", async () => {
@@ -111,14 +43,14 @@ test("a token stands among its alternatives with the same number, and the likeli
     { id: b, logprob: -9 },
   ];
   const ask = { logprobs: 3, max_tokens: 1 };
-  const [own] = (await complete(appThatAnswers([41], top), ask)).choices[0]!.logprobs!.top_logprobs;
+  const [own] = (await complete(appThatAnswers({ answer: [41], top }), ask)).choices[0]!.logprobs!.top_logprobs;
   const name = (id: number) => tokenizer.decode([id], { isContinuation: true });
   expect(own).toEqual({ "\uFFFD": -0.25, [name(40)]: -0.5, [name(41)]: -41 });
   // It is not the likeliest, though its text is: who compares the two numbers must see that.
-  const { logprobs } = (await complete(appThatAnswers([b], top), ask)).choices[0]!;
+  const { logprobs } = (await complete(appThatAnswers({ answer: [b], top }), ask)).choices[0]!;
   expect(logprobs!.token_logprobs).toEqual([-b]);
   expect(logprobs!.top_logprobs).toEqual([{ "\uFFFD": -0.25, [name(40)]: -0.5 }]);
-  const none = await complete(appThatAnswers([41], []), { logprobs: 0, max_tokens: 1 });
+  const none = await complete(appThatAnswers({ answer: [41] }), { logprobs: 0, max_tokens: 1 });
   expect(none.choices[0]!.logprobs!.top_logprobs).toEqual([{ [name(41)]: -41 }]);
 });
 
@@ -126,7 +58,7 @@ test("text_offset is where a token begins in the text, in code points", async ()
   const prompt = "A 🐦 café";
   const answer = encode(" is 🐦.").slice(1);
   const { text, logprobs } = (
-    await complete(appThatAnswers(answer), { prompt, echo: true, logprobs: 0, max_tokens: answer.length })
+    await complete(appThatAnswers({ answer }), { prompt, echo: true, logprobs: 0, max_tokens: answer.length })
   ).choices[0]!;
   expect(text).toBe("A 🐦 café is 🐦.");
   const characters = [...text];
@@ -141,8 +73,8 @@ test("text_offset is where a token begins in the text, in code points", async ()
   expect(text_offset.filter((at) => at === bird).length).toBe(
     tokenizer.encode("🐦", { addSpecialTokens: false }).length,
   );
-  const alone = (await complete(appThatAnswers(answer), { prompt, logprobs: 0, max_tokens: answer.length })).choices[0]!
-    .logprobs!;
+  const alone = (await complete(appThatAnswers({ answer }), { prompt, logprobs: 0, max_tokens: answer.length }))
+    .choices[0]!.logprobs!;
   expect(alone.text_offset[0]).toBe(0);
 });
 
@@ -154,20 +86,15 @@ test("a stream says what the answer without it says: echo, log-probabilities, of
     { logprobs: 2, n: 2 },
     { echo: true, logprobs: 0, n: 2, prompt: ["Tom", "Ana has"] },
   ]) {
-    const whole = await complete(appThatAnswers(answer), more);
-    const { text } = await appThatAnswers(answer).post("/v1/completions", {
+    const whole = await complete(appThatAnswers({ answer }), more);
+    const { text } = await appThatAnswers({ answer }).post("/v1/completions", {
       model: "tiny",
       prompt: "Tom has",
       ...more,
       stream: true,
       stream_options: { include_usage: true },
     });
-    const events = text
-      .trim()
-      .split("\n\n")
-      .map((line) => line.replace(/^data: /, ""));
-    expect(events.pop()).toBe("[DONE]");
-    const chunks = events.map((line) => JSON.parse(line) as Completion);
+    const chunks = chunksOf<Completion>(text);
     expect(chunks.at(-1)!.usage).toEqual(whole.usage);
     for (const choice of whole.choices) {
       const own = chunks.flatMap(({ choices }) => choices.filter(({ index }) => index === choice.index));
@@ -179,7 +106,7 @@ test("a stream says what the answer without it says: echo, log-probabilities, of
         expect(lists.flatMap((part) => part[list] as unknown[])).toEqual(choice.logprobs![list]);
     }
   }
-  const end = await appThatAnswers([EOS]).post("/v1/completions", {
+  const end = await appThatAnswers({ answer: [EOS] }).post("/v1/completions", {
     model: "tiny",
     prompt: "Tom",
     max_tokens: 1,
@@ -190,68 +117,134 @@ test("a stream says what the answer without it says: echo, log-probabilities, of
   expect(end.text).toContain('"finish_reason":"stop"');
 });
 
-test("what would change the answer and is not there is refused, and its harmless value is not", async () => {
-  const app = appThatAnswers([40]);
-  const cases = {
-    use_beam_search: [true, false],
-    num_beams: [4, 1],
-    frequency_penalty: [0.5, 0],
-    presence_penalty: [1, 0],
-    logit_bias: [{ 50: 1 }, {}],
-  };
-  for (const [field, [bad, good]] of Object.entries(cases)) {
-    for (const [path, prompt] of [
-      ["/v1/completions", { prompt: "x" }],
-      ["/v1/chat/completions", { messages: [{ role: "user", content: "x" }] }],
-    ] as const) {
-      const refused = await app.post(path, { model: "tiny", ...prompt, [field]: bad });
-      expect([path, refused.status]).toEqual([path, 400]);
-      expect((JSON.parse(refused.text) as { error: { message: string } }).error.message).toStartWith(`${field}: `);
-      for (const value of [good, null])
-        expect((await app.post(path, { model: "tiny", ...prompt, [field]: value })).status).toBe(200);
-    }
+test("best_of gives the n answers of the highest mean log-probability, and counts all", async () => {
+  // Of each prompt: means of -9, -4.5 (with the end token: (-7 - 2) / 2), -20, -6.
+  const answers = [[9], [7, EOS], [20, 20], [6, 6, 6]];
+  const app = appThatAnswers({ answer: ({ requestId }) => answers[Number(requestId.split("-").at(-1))]! });
+  const { choices, usage } = await complete(app, { prompt: ["Tom", "Ana"], n: 2, best_of: 4, max_tokens: 3 });
+  const text = (ids: number[]) => tokenizer.decode(ids);
+  expect(choices.map((choice) => [choice.index, choice.text, choice.logprobs])).toEqual([
+    [0, text([7]), null],
+    [1, text([6, 6, 6]), null],
+    [2, text([7]), null],
+    [3, text([6, 6, 6]), null],
+  ]);
+  expect(usage).toMatchObject({ completion_tokens: 2 * 7 });
+  // As many as are given out: there is nothing to choose, and nothing is asked for.
+  const plain = appThatAnswers({ answer: [9] });
+  await complete(plain, { n: 2, best_of: 2 });
+  expect(plain.asked.map(({ logprobs }) => logprobs)).toEqual([undefined, undefined]);
+});
+
+test("usage counts each prompt once, its cached tokens, and goes to the key's account", async () => {
+  for (const stream of [false, true]) {
+    const app = appThatAnswers({ answer: [40, 41] });
+    const body = { model: "tiny", prompt: ["Tom", "Ana has"], n: 3, stream, stream_options: { include_usage: true } };
+    const { text } = await app.post("/v1/completions", body);
+    const { usage } = stream ? chunksOf<Completion>(text).at(-1)! : (JSON.parse(text) as Completion);
+    const prompt = encode("Tom").length + encode("Ana has").length;
+    expect(usage).toEqual({
+      prompt_tokens: prompt,
+      completion_tokens: 12,
+      total_tokens: prompt + 12,
+      prompt_tokens_details: { cached_tokens: 2, audio_tokens: 0 },
+      completion_tokens_details: {
+        reasoning_tokens: 0,
+        accepted_prediction_tokens: 0,
+        rejected_prediction_tokens: 0,
+        audio_tokens: 0,
+      },
+    });
+    expect(app.spent).toEqual([prompt + 12]);
   }
 });
 
-test("text goes with special tokens or, where it says so, without", async () => {
-  const app = appThatAnswers([40]);
-  for (const add_special_tokens of [undefined, null, true, false]) await complete(app, { add_special_tokens });
-  await complete(app, { prompt: [40, 41] });
-  expect(app.asked.map(({ promptIds }) => promptIds[0] === 1)).toEqual([true, true, true, false, false]);
+test("chunks carry usage as they are asked to", async () => {
+  const app = appThatAnswers({ answer: [40, 41] });
+  const usages = async (stream_options: object | undefined) => {
+    const { text } = await app.post("/v1/completions", { model: "tiny", prompt: "Tom", stream: true, stream_options });
+    return chunksOf<{ usage?: { completion_tokens: number } | null }>(text).map(
+      ({ usage }) => usage?.completion_tokens ?? usage,
+    );
+  };
+  expect(await usages(undefined)).toEqual([undefined, undefined, undefined]);
+  expect(await usages({ include_usage: true })).toEqual([null, null, null, 2]);
+  expect(await usages({ include_usage: true, continuous_usage_stats: true })).toEqual([1, 2, 2, 2]);
 });
 
-test("the tokenizer is described, counts what a model has room for, and keeps special tokens both ways", async () => {
-  const app = appThatAnswers([]);
-  const info = (await (await app.app.request("/tokenizer_info")).json()) as Record<string, unknown>;
-  expect(info).toEqual({
-    bos_token: "<s>",
-    eos_token: "</s>",
-    pad_token: "<pad>",
-    unk_token: "<unk>",
-    model_max_length: 64,
-    chat_template: tokenizer.chatTemplate,
+test("an answer behind its echoed prompt keeps the blank that SentencePiece's decoder takes", async () => {
+  const llama = loadTokenizer(
+    join(resolve(import.meta.dir, "../../.."), "packages/core/test/fixtures/tokenizers/llama"),
+  );
+  const whole = llama.encode("Tom has 3 apples", { addSpecialTokens: true });
+  const cut = llama.encode("Tom has", { addSpecialTokens: true }).length;
+  const [promptIds, answer] = [whole.slice(0, cut), whole.slice(cut)];
+  expect(llama.decode(whole)).not.toBe(llama.decode(promptIds) + llama.decode(answer));
+  const ask = { prompt: promptIds, max_tokens: answer.length, logprobs: 0 };
+  for (const echo of [true, false]) {
+    const app = () => appThatAnswers({ answer, tokenizer: llama });
+    const { text, logprobs } = (await complete(app(), { ...ask, echo })).choices[0]!;
+    expect(text).toBe(echo ? llama.decode(whole) : llama.decode(answer));
+    const streamed = await app().post("/v1/completions", { model: "tiny", ...ask, echo, stream: true });
+    expect(
+      chunksOf<Completion>(streamed.text)
+        .map((chunk) => chunk.choices[0]!.text)
+        .join(""),
+    ).toBe(text);
+    if (!echo) continue;
+    for (const [i, token] of logprobs!.tokens.entries())
+      if (i > 1) expect(text.slice(logprobs!.text_offset[i])).toStartWith(token);
+  }
+  // Nothing visible stands before it.
+  const alone = await complete(appThatAnswers({ answer, tokenizer: llama }), { prompt: [llama.bosId], echo: true });
+  expect(alone.choices[0]!.text).toBe(llama.decode(answer));
+});
+
+/** Resolves when the engine has been told to stop, with how many tokens were then accounted for. */
+const leave = async (stream: boolean): Promise<readonly number[]> => {
+  const app = appThatAnswers({ answer: [40, 41], hangs: true });
+  const controller = new AbortController();
+  const answer = app.app.request("/v1/completions", {
+    method: "POST",
+    body: JSON.stringify({ model: "tiny", prompt: "Tom", stream }),
+    signal: controller.signal,
   });
-  const tokenize = async (body: object) =>
-    JSON.parse((await app.post("/tokenize", body)).text) as Record<string, unknown>;
-  expect(await tokenize({ prompt: "</s>", add_special_tokens: false })).toEqual({
-    count: 1,
-    max_model_len: 64,
-    tokens: [EOS],
+  if (stream) {
+    const reader = (await answer).body!.getReader();
+    await reader.read();
+    await reader.cancel();
+  } else {
+    await until(() => app.asked.length === 1, "the request has arrived");
+    controller.abort();
+    expect((await answer).status).toBe(499);
+  }
+  await until(() => app.spent.length === 1, "the engine has stopped");
+  return app.spent;
+};
+
+test("a client that leaves stops the engine, and pays for the tokens there were", async () => {
+  const prompt = encode("Tom").length;
+  expect(await leave(false)).toEqual([prompt + 2]);
+  expect(await leave(true)).toEqual([prompt + 2]);
+});
+
+test("one choice that fails ends the others; in a stream it is the last event", async () => {
+  const app = appThatAnswers({
+    answer({ requestId }) {
+      if (requestId.endsWith("-1")) throw new ConfigError("broken");
+      return [40, 41];
+    },
+    hangs: true,
   });
-  expect(await tokenize({ prompt: "Tom", model: "tiny" })).toMatchObject({ tokens: encode("Tom"), max_model_len: 64 });
-  expect(await tokenize({ prompt: "Tom", model: "prefix" })).toMatchObject({ max_model_len: 54 });
-  expect(await tokenize({ prompt: "A", return_token_strs: true })).toMatchObject({
-    token_strs: encode("A").map((id) => tokenizer.tokenOf(id)),
-  });
-  expect((await app.post("/tokenize", { prompt: "Tom", model: "nobody" })).status).toBe(404);
-  const ids = [...encode("A 🐦 café\n has  blanks"), EOS];
-  const { prompt } = JSON.parse((await app.post("/detokenize", { tokens: ids })).text) as { prompt: string };
-  expect(prompt).toBe("<s>A 🐦 café\n has  blanks</s>");
-  expect((await tokenize({ prompt, add_special_tokens: false })).tokens).toEqual(ids);
-  const bad = await app.post("/detokenize", { tokens: [1, 512] });
-  expect([bad.status, bad.text]).toEqual([
-    400,
-    expect.stringContaining("tokens: id 512 is outside the vocabulary of 512"),
+  const whole = await app.post("/v1/completions", { model: "tiny", prompt: "Tom", n: 2 });
+  expect([whole.status, whole.text]).toEqual([400, expect.stringContaining("broken")]);
+  const late = appThatAnswers({ answer: [40, 41], endError: new ConfigError("broken") });
+  const { status, text } = await late.post("/v1/completions", { model: "tiny", prompt: "Tom", stream: true });
+  const events = text.trim().split("\n\n");
+  expect([status, events.length, events.at(-1)]).toEqual([
+    200,
+    3,
+    'data: {"error":{"message":"broken","type":"invalid_request_error","param":null,"code":null}}',
   ]);
-  expect((await app.post("/detokenize", { tokens: [-1] })).status).toBe(400);
+  expect(late.spent).toEqual([encode("Tom").length + 2]);
 });

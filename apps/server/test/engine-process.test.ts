@@ -6,7 +6,6 @@ import { openDevice } from "@graft/kernels";
 import { cpSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import { EngineUnavailable } from "../src/errors.ts";
-import { begin } from "../src/generation.ts";
 import { EngineHost } from "../src/worker/engine-host.ts";
 import { EngineProcess } from "../src/worker/engine-process.ts";
 import { openEngine } from "../src/worker/open-engine.ts";
@@ -88,7 +87,7 @@ test("all that a pass gives is one message", async () => {
   const inside = openEngine(device, options);
   const sent: FromWorker[] = [];
   const host = new EngineHost({
-    engine: inside.engine,
+    ...inside,
     send: (message) => sent.push(message),
     onLost: (error) => {
       throw error;
@@ -123,16 +122,13 @@ test("closing ends what runs with its last events, and the process", async () =>
 test("a death that nobody waits for is told to who asks next", async () => {
   const lines = new Lines();
   const other = await EngineProcess.start({ engine: options, log: lines.log });
-  const signal = new AbortController().signal;
-  const events = await begin(other, [request(), request()], signal);
+  const events = other.generate(request());
+  await events.next();
   process.kill(other.pid!, "SIGKILL");
-  // The choices have failed now, and the reader of this stream is busy elsewhere: no rejection may go unhandled.
+  // The request has failed now, and its reader is busy elsewhere: no rejection may go unhandled.
   await lines.next("SIGKILL");
   await new Promise((resume) => setImmediate(resume));
-  const drain = async () => {
-    for await (const _ of events);
-  };
-  await expect(drain()).rejects.toThrow(EngineUnavailable);
+  await expect(collect(events)).rejects.toThrow(EngineUnavailable);
   await other.close();
 });
 

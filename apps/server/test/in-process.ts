@@ -6,13 +6,13 @@ import { AdapterWeights } from "@graft/core/nn";
 import { loadTokenizer } from "@graft/core/text";
 import { openDevice } from "@graft/kernels";
 import { resolve } from "node:path";
-import { type RunningServer, startServer } from "../src/index.ts";
+import { type RunningServer, type ServeOptions, startServer } from "../src/index.ts";
 import { commonAdapter } from "./shared.ts";
 
 export const microModel = resolve(import.meta.dir, "../../../models/graft-micro-llama");
 
 /** The base as "graft-micro-llama" and its adapter as "common". */
-export const startMicroServer = (): Promise<RunningServer> =>
+export const startMicroServer = (own: Partial<ServeOptions> = {}): Promise<RunningServer> =>
   startServer({
     model: microModel,
     adapters: { common: commonAdapter },
@@ -24,6 +24,7 @@ export const startMicroServer = (): Promise<RunningServer> =>
     dtype: "auto",
     maxSequences: 8,
     log: () => undefined,
+    ...own,
   });
 
 /** The same two. Without `addsBos` no text has a token before it that it does not name, as lm-evaluation-harness asks a remote tokenizer. */

@@ -1,14 +1,13 @@
 /** Runs and results in real files: what was acknowledged stays, whoever else has the file open. */
 import { Database } from "bun:sqlite";
-import { afterAll, expect, test } from "bun:test";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { afterAll, describe, expect, test } from "bun:test";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { DataError, UnknownName } from "@graft/core/errors";
-import { drizzle } from "drizzle-orm/bun-sqlite";
-import { migrate } from "drizzle-orm/bun-sqlite/migrator";
-import { packItems, Store, unpackItems } from "../src/db/index.ts";
+import { openStore, packItems, type RunFilter, unpackItems } from "../src/db/index.ts";
 import { newRunId } from "../src/db/run-id.ts";
+import { storeKinds, withNewStore } from "./stores.ts";
 import { at, itemsOf, newResult, newRun } from "./runs.ts";
 
 const scratch = mkdtempSync(join(tmpdir(), "runs-"));
@@ -21,109 +20,124 @@ const writer = join(import.meta.dir, "fixtures/run-writer.ts");
 const write = (path: string, count: number) =>
   Bun.spawn([process.execPath, writer, path, String(count)], { stdio: ["ignore", "pipe", "inherit"] });
 
-test("a run with its results is there after opening again, bit for bit", () => {
-  const path = newPath();
-  const first = new Store(path);
-  const id = first.createRun(newRun, at);
-  const values = [1, 0, 0.1 + 0.2, Number.MIN_VALUE, Number.NaN, Number.NEGATIVE_INFINITY, [-1.5, 3], []];
-  const figures = {
-    acc: { value: 1 / 3, stderr: Number.NaN, interval: [0, Number.POSITIVE_INFINITY] as const, higherIsBetter: false },
-  };
-  const result = { ...newResult("gsm8k", values), figures };
-  first.addResult(id, result);
-  first.addResult(id, newResult("boolq", [1]));
-  first.finishRun(id, { kernelHash: "c".repeat(64) }, later(90));
-  first.close();
-  const second = new Store(path);
-  const { results, ...run } = second.run(id);
-  expect(run).toEqual({
-    ...newRun,
-    id,
-    state: "finished",
-    error: null,
-    createdAt: at,
-    finishedAt: later(90),
-    kernelHash: "c".repeat(64),
+describe.each(storeKinds())("$name", (kind) => {
+  test.skipIf(kind.name === "memory")("a run with its results is there after opening again, bit for bit", async () => {
+    const location = await kind.newLocation();
+    const first = await openStore(location);
+    const id = await first.createRun(newRun, at);
+    const values = [1, 0, 0.1 + 0.2, Number.MIN_VALUE, Number.NaN, Number.NEGATIVE_INFINITY, [-1.5, 3], []];
+    const figures = {
+      acc: {
+        value: 1 / 3,
+        stderr: Number.NaN,
+        interval: [0, Number.POSITIVE_INFINITY] as const,
+        higherIsBetter: false,
+      },
+    };
+    const result = { ...newResult("gsm8k", values), figures };
+    await first.addResult(id, result);
+    await first.addResult(id, newResult("boolq", [1]));
+    await first.finishRun(id, { kernelHash: "c".repeat(64) }, later(90));
+    await first.close();
+    const second = await openStore(location);
+    const { results, ...run } = await second.run(id);
+    expect(run).toEqual({
+      ...newRun,
+      id,
+      state: "finished",
+      error: null,
+      createdAt: at,
+      finishedAt: later(90),
+      kernelHash: "c".repeat(64),
+    });
+    const items = result.items.map(({ docHash: hash, value }) => ({ docHash: hash.slice(0, 16), value }));
+    expect(results.map(({ task }) => task)).toEqual(["gsm8k", "boolq"]);
+    expect(results[0]!).toEqual({ ...result, runId: id, items });
+    await second.close();
   });
-  const items = result.items.map(({ docHash: hash, value }) => ({ docHash: hash.slice(0, 16), value }));
-  expect(results.map(({ task }) => task)).toEqual(["gsm8k", "boolq"]);
-  expect(results[0]!).toEqual({ ...result, runId: id, items });
-  second.close();
+
+  test("a result of the same task replaces the one before, in its place", () =>
+    withNewStore(kind, async (store) => {
+      const id = await store.createRun(newRun, at);
+      await store.addResult(id, newResult("a", [0, 0]));
+      await store.addResult(id, newResult("b", [1]));
+      await store.addResult(id, newResult("a", [1, 1, 1]));
+      const { results } = await store.run(id);
+      expect(results.map(({ task, count }) => [task, count])).toEqual([
+        ["a", 3],
+        ["b", 1],
+      ]);
+      expect(results[0]!.items.map(({ value }) => value)).toEqual([1, 1, 1]);
+    }));
+
+  test("a run ends once, and takes nothing after that", () =>
+    withNewStore(kind, async (store) => {
+      const id = await store.createRun(newRun, at);
+      await store.failRun(id, { state: "stopped", error: "stopped" }, later(1));
+      await expect(store.addResult(id, newResult("a", [1]))).rejects.toThrow(
+        new DataError(`run ${id} is stopped: nothing can be added to it`),
+      );
+      await expect(store.finishRun(id, { kernelHash: null }, later(2))).rejects.toThrow(DataError);
+      expect(await store.run(id)).toMatchObject({
+        state: "stopped",
+        error: "stopped",
+        finishedAt: later(1),
+        results: [],
+      });
+      await expect(store.addResult("nope", newResult("a", [1]))).rejects.toThrow(new UnknownName("no run nope"));
+    }));
+
+  test("runs are listed newest first, by limit, kind, model and task, without items", () =>
+    withNewStore(kind, async (store) => {
+      const eight: string[] = [];
+      for (let i = 0; i < 8; i++) {
+        const run = { ...newRun, kind: i === 0 ? ("study" as const) : ("eval" as const), model: `m${i % 2}` };
+        eight.push(await store.createRun(run, later(i - (i % 2))));
+      }
+      await store.addResult(eight[2]!, newResult("boolq", [1, 0]));
+      await store.addResult(eight[2]!, newResult("piqa", [1]));
+      const ids = async (filter: RunFilter) => (await store.runs(filter)).map(({ id }) => eight.indexOf(id));
+      expect(await ids({ limit: 100 })).toEqual([7, 6, 5, 4, 3, 2, 1, 0]);
+      expect(await ids({ limit: 2 })).toEqual([7, 6]);
+      expect(await ids({ limit: 2, model: "m0" })).toEqual([6, 4]);
+      expect(await ids({ limit: 9, kind: "study" })).toEqual([0]);
+      expect(await ids({ limit: 9, task: "piqa" })).toEqual([2]);
+      expect(await ids({ limit: 9, task: "piqa", model: "m1" })).toEqual([]);
+      const [run] = await store.runs({ limit: 1, task: "boolq" });
+      expect(run!.results.map((result) => [result.task, "items" in result])).toEqual([
+        ["boolq", false],
+        ["piqa", false],
+      ]);
+    }));
+
+  test("a run is found by a prefix that only it has; else near ids, or all that begin so, are named", () =>
+    withNewStore(kind, async (store) => {
+      await expect(store.run("x")).rejects.toThrow(new UnknownName('no run "x". Available: none'));
+      const [a, b] = [await store.createRun(newRun, at), await store.createRun(newRun, later(3600))];
+      expect((await store.run("20250131")).id).toBe(a);
+      expect((await store.run(a)).id).toBe(a);
+      await expect(store.run("2025")).rejects.toThrow(
+        new UnknownName(`several runs begin with "2025"; give more of the id: ${b}, ${a}`),
+      );
+      const wrong = `${b.slice(0, -1)}e`;
+      await expect(store.run(wrong)).rejects.toThrow(`no run "${wrong}"; did you mean ${b}`);
+      await expect(store.run(wrong)).rejects.toThrow(`? Available: ${b}, ${a}`);
+      for (const odd of ["", "%", "2025_131", "'", "20250131\0"])
+        await expect(store.run(odd)).rejects.toThrow(UnknownName);
+    }));
 });
 
-test("a result of the same task replaces the one before, in its place", () => {
-  const store = new Store(":memory:");
-  const id = store.createRun(newRun, at);
-  store.addResult(id, newResult("a", [0, 0]));
-  store.addResult(id, newResult("b", [1]));
-  store.addResult(id, newResult("a", [1, 1, 1]));
-  const { results } = store.run(id);
-  expect(results.map(({ task, count }) => [task, count])).toEqual([
-    ["a", 3],
-    ["b", 1],
-  ]);
-  expect(results[0]!.items.map(({ value }) => value)).toEqual([1, 1, 1]);
-});
-
-test("a run ends once, and takes nothing after that", () => {
-  const store = new Store(":memory:");
-  const id = store.createRun(newRun, at);
-  store.failRun(id, { state: "stopped", error: "stopped" }, later(1));
-  expect(() => store.addResult(id, newResult("a", [1]))).toThrow(
-    new DataError(`run ${id} is stopped: nothing can be added to it`),
-  );
-  expect(() => store.finishRun(id, { kernelHash: null }, later(2))).toThrow(DataError);
-  expect(store.run(id)).toMatchObject({ state: "stopped", error: "stopped", finishedAt: later(1), results: [] });
-  expect(() => store.addResult("nope", newResult("a", [1]))).toThrow(new UnknownName("no run nope"));
-});
-
-test("runs are listed newest first, by limit, kind, model and task, without items", () => {
-  const store = new Store(":memory:");
-  const eight = Array.from({ length: 8 }, (_, i) =>
-    store.createRun({ ...newRun, kind: i === 0 ? "study" : "eval", model: `m${i % 2}` }, later(i - (i % 2))),
-  );
-  store.addResult(eight[2]!, newResult("boolq", [1, 0]));
-  store.addResult(eight[2]!, newResult("piqa", [1]));
-  const ids = (filter: Parameters<Store["runs"]>[0]) => store.runs(filter).map(({ id }) => eight.indexOf(id));
-  expect(ids({ limit: 100 })).toEqual([7, 6, 5, 4, 3, 2, 1, 0]);
-  expect(ids({ limit: 2 })).toEqual([7, 6]);
-  expect(ids({ limit: 2, model: "m0" })).toEqual([6, 4]);
-  expect(ids({ limit: 9, kind: "study" })).toEqual([0]);
-  expect(ids({ limit: 9, task: "piqa" })).toEqual([2]);
-  expect(ids({ limit: 9, task: "piqa", model: "m1" })).toEqual([]);
-  const [run] = store.runs({ limit: 1, task: "boolq" });
-  expect(run!.results.map((result) => [result.task, "items" in result])).toEqual([
-    ["boolq", false],
-    ["piqa", false],
-  ]);
-});
-
-test("a run is found by a prefix that only it has; else near ids, or all that begin so, are named", () => {
-  const store = new Store(":memory:");
-  expect(() => store.run("x")).toThrow(new UnknownName('no run "x". Available: none'));
-  const [a, b] = [store.createRun(newRun, at), store.createRun(newRun, later(3600))];
-  expect(store.run("20250131").id).toBe(a);
-  expect(store.run(a).id).toBe(a);
-  expect(() => store.run("2025")).toThrow(
-    new UnknownName(`several runs begin with "2025"; give more of the id: ${b}, ${a}`),
-  );
-  const wrong = `${b.slice(0, -1)}e`;
-  expect(() => store.run(wrong)).toThrow(`no run "${wrong}"; did you mean ${b}`);
-  expect(() => store.run(wrong)).toThrow(`? Available: ${b}, ${a}`);
-  for (const odd of ["", "%", "2025_131", "'", "20250131\0"]) expect(() => store.run(odd)).toThrow(UnknownName);
-});
-
-test("an id that begins another one is found", () => {
+test("an id that begins another one is found", async () => {
   const path = newPath();
-  const store = new Store(path);
-  const id = store.createRun(newRun, at);
-  const other = store.createRun(newRun, at);
+  const store = await openStore({ path });
+  const id = await store.createRun(newRun, at);
+  const other = await store.createRun(newRun, at);
   const raw = new Database(path);
   raw.run("UPDATE runs SET id = ? WHERE id = ?", [`${id}z`, other]);
   raw.close();
-  expect(store.run(id).id).toBe(id);
-  expect(store.run(`${id}z`).id).toBe(`${id}z`);
-  store.close();
+  expect((await store.run(id)).id).toBe(id);
+  expect((await store.run(`${id}z`)).id).toBe(`${id}z`);
+  await store.close();
 });
 
 test("ids sort by time and do not repeat within a second", () => {
@@ -180,16 +194,16 @@ test.each([
   ["results", "figures", '{"acc":{"value":1}}', "results.figures: acc.stderr: Invalid input"],
   ["results", "contamination", '"yes"', "results.contamination: the value: Invalid input: expected array"],
   ["results", "items", "nonsense", "results.items: cannot be unpacked"],
-])("a damaged %s.%s is an error that names it", (table, column, value, message) => {
+])("a damaged %s.%s is an error that names it", async (table, column, value, message) => {
   const path = newPath();
-  const store = new Store(path);
-  const id = store.createRun(newRun, at);
-  store.addResult(id, newResult("a", [1]));
+  const store = await openStore({ path });
+  const id = await store.createRun(newRun, at);
+  await store.addResult(id, newResult("a", [1]));
   const raw = new Database(path);
   raw.run(`UPDATE ${table} SET ${column} = ?`, [column === "items" ? new TextEncoder().encode(value) : value]);
   raw.close();
-  expect(() => store.run(id)).toThrow(message);
-  store.close();
+  await expect(store.run(id)).rejects.toThrow(message);
+  await store.close();
 });
 
 test("killed right after a write was acknowledged, the write is there and the file is whole", async () => {
@@ -206,14 +220,14 @@ test("killed right after a write was acknowledged, the write is there and the fi
   await child.exited;
   expect(child.signalCode).toBe("SIGKILL");
   const [id, ...tasks] = told;
-  const store = new Store(path);
-  const { results, state } = store.run(id!);
+  const store = await openStore({ path });
+  const { results, state } = await store.run(id!);
   expect(state).toBe("running");
   expect(results.slice(0, tasks.length).map(({ task }) => task)).toEqual(tasks);
   // At most the one that was written and not yet told.
   expect(results.length - tasks.length).toBeLessThanOrEqual(1);
   for (const [i, { items }] of results.entries()) expect(items.map(({ value }) => value)).toEqual([i, 1, 0]);
-  store.close();
+  await store.close();
   const raw = new Database(path);
   expect(raw.query("PRAGMA integrity_check").get()).toEqual({ integrity_check: "ok" });
   raw.close();
@@ -224,50 +238,26 @@ test("four processes that make the same new file at once all write to it", async
   const children = Array.from({ length: 4 }, () => write(path, 5));
   const said = await Promise.all(children.map((child) => new Response(child.stdout).text()));
   expect(await Promise.all(children.map((child) => child.exited))).toEqual([0, 0, 0, 0]);
-  const store = new Store(path);
-  const listed = store.runs({ limit: 100 });
+  const store = await openStore({ path });
+  const listed = await store.runs({ limit: 100 });
   expect(listed.map(({ id }) => id).toSorted()).toEqual(said.map((lines) => lines.split("\n")[0]!).toSorted());
   for (const { results } of listed) expect(results.length).toBe(5);
-  store.close();
+  await store.close();
 });
 
-test("a file of the first version gets the new tables and keeps its rows", () => {
-  const path = newPath();
-  const before = join(scratch, "before");
-  mkdirSync(join(before, "meta"), { recursive: true });
-  const now = resolve(import.meta.dir, "../drizzle");
-  cpSync(join(now, "0000_init.sql"), join(before, "0000_init.sql"));
-  const journal = JSON.parse(readFileSync(join(now, "meta/_journal.json"), "utf8")) as { entries: unknown[] };
-  writeFileSync(
-    join(before, "meta/_journal.json"),
-    JSON.stringify({ ...journal, entries: journal.entries.slice(0, 1) }),
-  );
-  mkdirSync(resolve(path, ".."));
-  const old = new Database(path, { create: true });
-  migrate(drizzle(old), { migrationsFolder: before });
-  old.run("INSERT INTO adapters VALUES ('a', '/x', '1', 'lora', 5)");
-  expect(old.query("SELECT name FROM sqlite_master WHERE name = 'runs'").get()).toBeNull();
-  old.close();
-  const store = new Store(path);
-  expect(store.adapters()).toEqual([{ name: "a", path: "/x", version: "1", method: "lora", loadedAt: new Date(5) }]);
-  const id = store.createRun(newRun, at);
-  expect(store.run(id.slice(0, 10)).id).toBe(id);
-  store.close();
-});
-
-test("a file that is no database is an error that names it, and is left as it was", () => {
+test("a file that is no database is an error that names it, and is left as it was", async () => {
   const path = join(scratch, "not-a-database");
   writeFileSync(path, "this is a text, and long enough to be looked at".repeat(20));
   const before = readFileSync(path);
-  expect(() => new Store(path)).toThrow(DataError);
-  expect(() => new Store(path)).toThrow(
+  await expect(openStore({ path })).rejects.toThrow(DataError);
+  await expect(openStore({ path })).rejects.toThrow(
     `${path}: cannot be used as graft's database (file is not a database); move it away, or name another file`,
   );
   expect(readFileSync(path).equals(before)).toBe(true);
-  expect(() => new Store(scratch)).toThrow(`${scratch}: cannot be used`);
+  await expect(openStore({ path: scratch })).rejects.toThrow(`${scratch}: cannot be used`);
 });
 
-test("importing the database loads neither server nor device", () => {
+test("importing the database loads neither server nor device", async () => {
   const program = `await import("@graft/server/db"); console.log(Object.keys(require.cache).join("\\n"))`;
   const { stdout, exitCode } = Bun.spawnSync([process.execPath, "-e", program], {
     cwd: resolve(import.meta.dir, "../../cli"),

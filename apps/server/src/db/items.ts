@@ -1,8 +1,7 @@
 /** What a run said of each doc, small enough to be kept for every run: two runs are compared pairwise without their sample files. */
 import { DataError } from "@graft/core/errors";
-import { customType } from "drizzle-orm/sqlite-core";
 import { z } from "zod";
-import { exactNumber, fromJson, toJson } from "./columns.ts";
+import { exactNumber, fromJson, toJson } from "./json.ts";
 
 export interface Item {
   /** First 16 hexadecimal digits of the doc's SHA-256: two of 10,000 docs share them once in 10^11 data sets. */
@@ -46,9 +45,3 @@ export function unpackItems(bytes: Uint8Array<ArrayBuffer>): Item[] {
   const hashes = Buffer.from(docs, "base64");
   return values.map((value, i) => ({ docHash: hashes.toString("hex", i * BYTES, (i + 1) * BYTES), value }));
 }
-
-export const packedItems = customType<{ data: readonly Item[]; driverData: Uint8Array<ArrayBuffer> }>({
-  dataType: () => "blob",
-  toDriver: (items) => packItems(items) as Uint8Array<ArrayBuffer>,
-  fromDriver: unpackItems,
-});

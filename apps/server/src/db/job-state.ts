@@ -1,14 +1,19 @@
 /** Which states a job may go to from each. The only place that knows. */
 import { ApiError } from "../errors.ts";
-import type { JobState } from "./schema.ts";
+import type { JobState } from "./shapes.ts";
 
 export const transitions: Readonly<Record<JobState, readonly JobState[]>> = {
-  queued: ["running", "cancelled", "failed"],
-  running: ["succeeded", "failed", "cancelled", "queued"],
+  queued: ["running", "paused", "cancelled", "failed"],
+  // Back to the queue after a crash.
+  running: ["succeeded", "failed", "cancelled", "paused", "queued"],
+  paused: ["queued", "cancelled"],
   succeeded: [],
   failed: [],
   cancelled: [],
 };
+
+/** Will it stay as it is? */
+export const isFinal = (state: JobState): boolean => transitions[state].length === 0;
 
 /** Throws ApiError 409 on a move that the table does not have. */
 export function assertTransition(from: JobState, to: JobState): void {

@@ -1,8 +1,9 @@
 /** POST /v1/load_lora_adapter and /v1/unload_lora_adapter, as vLLM has them. */
 import { Hono } from "hono";
 import { z } from "zod";
-import { readBody } from "../body.ts";
+import { parseWith, readJson } from "../body.ts";
 import { ApiError } from "../errors.ts";
+import type { AppEnv } from "../app-env.ts";
 import type { Services } from "../services.ts";
 
 const loadSchema = z.looseObject({
@@ -15,10 +16,10 @@ const unloadSchema = z.looseObject({ lora_name: z.string().min(1) });
 export function adapterRoutes(services: Services) {
   const { engine, store } = services;
   const isLoaded = (name: string) => engine.adapters().some((adapter) => adapter.name === name);
-  return new Hono()
+  return new Hono<AppEnv>()
     .post("/v1/load_lora_adapter", async (c) => {
-      const { lora_name: name, lora_path: path, load_inplace: inPlace } = await readBody(c, loadSchema);
-      if (name === services.modelName)
+      const { lora_name: name, lora_path: path, load_inplace: inPlace } = parseWith(loadSchema, await readJson(c));
+      if (name === services.settings.modelName)
         throw new ApiError(400, `lora_name: "${name}" is the base model`, { param: "lora_name" });
       if (isLoaded(name) && !inPlace) {
         throw new ApiError(
@@ -27,20 +28,18 @@ export function adapterRoutes(services: Services) {
           { type: "InvalidUserInput", param: "lora_name" },
         );
       }
-      const info = await engine.loadAdapter(name, path);
-      const { path: folder, version, method } = info;
-      store.putAdapter({ name, path: folder, version, method, loadedAt: services.now() });
+      await engine.loadAdapter(name, path);
       return c.text(`Success: LoRA adapter '${name}' added successfully.`);
     })
     .post("/v1/unload_lora_adapter", async (c) => {
-      const { lora_name: name } = await readBody(c, unloadSchema);
+      const { lora_name: name } = parseWith(unloadSchema, await readJson(c));
       if (!isLoaded(name))
         throw new ApiError(404, `The lora adapter '${name}' cannot be found.`, {
           type: "NotFoundError",
           param: "lora_name",
         });
       await engine.unloadAdapter(name);
-      store.deleteAdapter(name);
+      await store.deleteAdapter(name).catch(() => undefined);
       return c.text(`Success: LoRA adapter '${name}' removed successfully.`);
     });
 }

@@ -1,35 +1,82 @@
-/** GET /v1/models. Adapters carry `root` (their folder) and `parent` (the base), as in vLLM. */
+/** GET /v1/models. Adapters carry `root` (their version's folder) and `parent` (the base), as in vLLM. */
+import type { AdapterInfo } from "@graft/core/engine";
 import { Hono } from "hono";
-import { ApiError } from "../errors.ts";
+import { z } from "zod";
+import type { AppEnv } from "../app-env.ts";
+import { describe } from "../describe.ts";
+import { contextLength, unknownModel } from "../inference/generation.ts";
 import type { Services } from "../services.ts";
+import { unixSeconds } from "../unix-seconds.ts";
+
+const modelSchema = z.object({
+  id: z.string(),
+  object: z.literal("model"),
+  created: z.int(),
+  owned_by: z.literal("graft"),
+  root: z.string().describe("folder of the base, or of the adapter"),
+  parent: z.string().nullable().describe("of an adapter the base; of the base null"),
+  max_model_len: z.int().describe("tokens of prompt and answer"),
+  graft: z
+    .object({
+      method: z.string(),
+      version: z.string().describe("hash of the adapter's files"),
+      parameters: z.int(),
+      bytes: z.int(),
+      virtual_tokens: z.int(),
+      pinned: z.boolean(),
+      tier: z.enum(["disk", "host", "device"]),
+    })
+    .optional()
+    .describe("of an adapter"),
+});
+type Model = z.output<typeof modelSchema>;
 
 export function modelRoutes(services: Services) {
-  const started = Math.floor(services.now().getTime() / 1000);
-  const list = () => [
-    card(services.modelName, services.engine.info.modelPath, null),
-    ...services.engine.adapters().map((adapter) => card(adapter.name, adapter.path, services.modelName)),
-  ];
-  function card(id: string, root: string, parent: string | null) {
-    return {
-      id,
-      object: "model",
-      created: started,
-      owned_by: "graft",
-      root,
-      parent,
-      max_model_len: parent === null ? services.engine.info.maxLength : null,
-    };
-  }
-  return new Hono()
-    .get("/v1/models", (c) => c.json({ object: "list", data: list() }))
-    .get("/v1/models/:id{.+}", (c) => {
-      const found = list().find((model) => model.id === c.req.param("id"));
-      if (!found)
-        throw new ApiError(404, `The model \`${c.req.param("id")}\` does not exist`, {
-          type: "NotFoundError",
-          code: "model_not_found",
-          param: "model",
-        });
-      return c.json(found);
-    });
+  const { engine, settings } = services;
+  const created = unixSeconds(services.startedAt);
+  const baseModel = (): Model => ({
+    id: settings.modelName,
+    object: "model",
+    created,
+    owned_by: "graft",
+    root: engine.info.modelPath,
+    parent: null,
+    max_model_len: engine.info.maxLength,
+  });
+  const adapterModel = (adapter: AdapterInfo): Model => ({
+    ...baseModel(),
+    id: adapter.name,
+    root: adapter.path,
+    parent: settings.modelName,
+    max_model_len: contextLength(services, adapter.name),
+    graft: {
+      method: adapter.method,
+      version: adapter.version,
+      parameters: adapter.parameters,
+      bytes: adapter.bytes,
+      virtual_tokens: adapter.virtualTokens,
+      pinned: adapter.isPinned,
+      tier: adapter.tier,
+    },
+  });
+  const listSchema = z.object({ object: z.literal("list"), data: z.array(modelSchema) });
+  return new Hono<AppEnv>()
+    .get("/v1/models", describe({ tag: "Models", summary: "The base and all adapters", response: listSchema }), (c) => {
+      const list: z.output<typeof listSchema> = {
+        object: "list",
+        data: [baseModel(), ...engine.adapters().map(adapterModel)],
+      };
+      return c.json(list);
+    })
+    .get(
+      "/v1/models/:id{.+}",
+      describe({ tag: "Models", summary: "The base or one adapter", response: modelSchema, errors: [404] }),
+      (c) => {
+        const id = c.req.param("id");
+        if (id === settings.modelName) return c.json(baseModel());
+        const adapter = engine.adapter(id);
+        if (!adapter) throw unknownModel(services, id);
+        return c.json(adapterModel(adapter));
+      },
+    );
 }

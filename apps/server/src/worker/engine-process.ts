@@ -1,5 +1,6 @@
 /** The engine in a process of its own: a crash of the driver ends that process, and another is started with the same base and adapters. */
-import type { AdapterInfo, Engine, EngineEvent, EngineInfo, EngineRequest, EngineStats } from "@graft/core/engine";
+import type { TrainRunEvent, TrainRunOptions } from "@graft/adapters/train";
+import type { AdapterInfo, EngineEvent, EngineInfo, EngineRequest, EngineStats } from "@graft/core/engine";
 import { resolve } from "node:path";
 import { EngineUnavailable } from "../errors.ts";
 import { Backoff } from "./backoff.ts";
@@ -10,6 +11,8 @@ export interface EngineProcessOptions {
   readonly engine: EngineOptions;
   /** What a person should know: deaths, restarts, adapters that did not come back. */
   readonly log: (line: string) => void;
+  /** Called when it is ready again after a death. */
+  readonly onReady?: () => void;
   /** File that the process runs; tests have their own. */
   readonly entry?: string;
 }
@@ -21,9 +24,9 @@ type State =
   | { readonly name: "closed" };
 
 /**
- * While the process is away everything but info, adapters() and close() throws EngineUnavailable. Requests that were in flight are not repeated: their callers decide.
+ * While the process is away everything but info, adapters(), adapter() and close() throws EngineUnavailable. Requests that were in flight are not repeated: their callers decide.
  */
-export class EngineProcess implements Engine {
+export class EngineProcess {
   #options: EngineProcessOptions;
   #state: State;
   #info: EngineInfo | undefined;
@@ -51,6 +54,10 @@ export class EngineProcess implements Engine {
     return this.#info!;
   }
 
+  get isReady(): boolean {
+    return this.#state.name === "ready";
+  }
+
   /** Of the process that runs now; undefined while there is none. */
   get pid(): number | undefined {
     return this.#state.name === "ready" || this.#state.name === "starting" ? this.#state.worker.pid : undefined;
@@ -60,8 +67,26 @@ export class EngineProcess implements Engine {
     yield* this.#worker().generate(request, signal);
   }
 
+  /** Trains on the engine's base beside its requests. Aborted, it saves a checkpoint and ends with the event "end". */
+  async *train(options: TrainRunOptions, signal?: AbortSignal): AsyncGenerator<TrainRunEvent> {
+    yield* this.#worker().train(options, signal);
+  }
+
+  /** Checks a folder and points `name` at it. Requests in flight finish on the version they began with; a failed load changes nothing. */
   async loadAdapter(name: string, path: string): Promise<AdapterInfo> {
     const info = await this.#worker().load(name, resolve(path));
+    this.#adapters.set(name, info);
+    return info;
+  }
+
+  /** Points names at versions that were checked before, without reading them. */
+  async registerAdapters(adapters: readonly Omit<AdapterInfo, "tier">[]): Promise<void> {
+    await this.#worker().register(adapters);
+    for (const info of adapters) this.#adapters.set(info.name, { ...info, tier: "disk" });
+  }
+
+  async pinAdapter(name: string, isPinned: boolean): Promise<AdapterInfo> {
+    const info = await this.#worker().pin(name, isPinned);
     this.#adapters.set(name, info);
     return info;
   }
@@ -71,8 +96,19 @@ export class EngineProcess implements Engine {
     this.#adapters.delete(name);
   }
 
+  /** As last heard; where they are now, refreshAdapters() tells. */
   adapters(): readonly AdapterInfo[] {
     return [...this.#adapters.values()];
+  }
+
+  adapter(name: string): AdapterInfo | undefined {
+    return this.#adapters.get(name);
+  }
+
+  /** Asks where they are. While the process is away: as last heard. */
+  async refreshAdapters(): Promise<void> {
+    if (this.#state.name !== "ready") return;
+    for (const info of await this.#state.worker.adapters()) if (this.#adapters.has(info.name)) this.#adapters.set(info.name, info);
   }
 
   async stats(): Promise<EngineStats> {
@@ -117,19 +153,12 @@ export class EngineProcess implements Engine {
     this.#state = { name: "ready", worker, since: performance.now() };
   }
 
+  /** Their files are read when they are asked for: one that has changed or gone fails its requests, and says so. */
   async #restoreAdapters(worker: WorkerProcess): Promise<void> {
-    for (const before of this.adapters()) {
-      try {
-        const now = await worker.load(before.name, before.path);
-        if (now.version !== before.version)
-          this.#options.log(`adapter ${before.name} came back with other content: ${before.path} was changed`);
-        this.#adapters.set(before.name, now);
-      } catch (error) {
-        if (error instanceof EngineUnavailable) throw error;
-        this.#adapters.delete(before.name);
-        this.#options.log(`adapter ${before.name} was not loaded again: ${String(error)}`);
-      }
-    }
+    const before = this.adapters().map(({ tier: _, ...info }) => info);
+    if (before.length === 0) return;
+    await worker.register(before);
+    for (const info of before) this.#adapters.set(info.name, { ...info, tier: "disk" });
   }
 
   /** Called once for each process that died, whenever that was; plans the next one. */
@@ -164,7 +193,9 @@ export class EngineProcess implements Engine {
       return;
     }
     const names = [...this.#adapters.keys()];
-    this.#options.log(`the engine is ready again${names.length > 0 ? ` with adapters ${names.join(", ")}` : ""}`);
+    const said = names.length > 10 ? `${names.length} adapters` : `adapters ${names.join(", ")}`;
+    this.#options.log(`the engine is ready again${names.length > 0 ? ` with ${said}` : ""}`);
+    this.#options.onReady?.();
   }
 
   #unavailable(): EngineUnavailable {

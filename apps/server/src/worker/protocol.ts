@@ -10,6 +10,7 @@ import type {
   EngineStats,
   TokenLogprob,
 } from "@graft/core/engine";
+import type { TrainRunEvent, TrainRunOptions } from "@graft/adapters/train";
 import type { Quantization, WeightDType } from "@graft/core/models";
 import type { TuningOptions } from "@graft/kernels";
 import { z } from "zod";
@@ -22,6 +23,15 @@ export interface EngineOptions {
   readonly dtype: WeightDType;
   readonly quantization?: Quantization | "none";
   readonly maxSequences?: number;
+  /** Pages of the key-value cache; default: what the device holds beside the base. */
+  readonly pages?: number;
+  /** Tokens of waiting requests at the most; more are refused with 503. */
+  readonly maxWaitingTokens?: number;
+  /** Bytes of adapters in memory and on the device. */
+  readonly hostAdapterBytes?: number;
+  readonly deviceAdapterBytes?: number;
+  /** Mean time between tokens that training keeps to. */
+  readonly decodeLatencyTargetMs?: number;
   readonly tuning?: TuningOptions & { readonly cacheDir: string };
 }
 
@@ -38,6 +48,11 @@ const engineOptions: z.ZodType<EngineOptions> = z.strictObject({
     .union([z.literal("none"), z.strictObject({ method: z.enum(["int8", "nf4"]), skipModules: z.array(z.string()) })])
     .exactOptional(),
   maxSequences: number.exactOptional(),
+  pages: number.exactOptional(),
+  maxWaitingTokens: number.exactOptional(),
+  hostAdapterBytes: number.exactOptional(),
+  deviceAdapterBytes: number.exactOptional(),
+  decodeLatencyTargetMs: number.exactOptional(),
   tuning: z.strictObject({ cacheDir: z.string(), skipSoftware: z.boolean().exactOptional() }).exactOptional(),
 });
 
@@ -62,7 +77,33 @@ const engineRequest: z.ZodType<EngineRequest> = z.strictObject({
   seed: number.exactOptional(),
   stop: z.array(z.string()).exactOptional(),
   eosTokenIds: numbers.exactOptional(),
+  frequencyPenalty: number.exactOptional(),
+  presencePenalty: number.exactOptional(),
+  logitBias: z.record(z.string(), number).exactOptional(),
+  deadlineMs: number.exactOptional(),
+  constraint: z
+    .discriminatedUnion("type", [
+      z.strictObject({ type: z.literal("json_object") }),
+      z.strictObject({ type: z.literal("json_schema"), schema: z.unknown() }),
+    ])
+    .exactOptional(),
 } satisfies Record<keyof EngineRequest, z.ZodType>);
+
+const registeredAdapter = z.strictObject({
+  name: z.string(),
+  version: z.string(),
+  path: z.string(),
+  method: z.string(),
+  parameters: number,
+  bytes: number,
+  virtualTokens: number,
+  isPinned: z.boolean(),
+});
+const adapterInfo: z.ZodType<AdapterInfo> = registeredAdapter.extend({ tier: z.enum(["disk", "host", "device"]) });
+
+// The server makes them of what it has checked itself.
+const trainOptions = z.custom<TrainRunOptions>((value) => typeof value === "object" && value !== null);
+const trainEvent = z.custom<TrainRunEvent>((value) => typeof value === "object" && value !== null && "type" in value);
 
 const toWorker = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("start"), options: engineOptions }),
@@ -70,12 +111,21 @@ const toWorker = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("cancel"), id }),
   z.strictObject({ type: z.literal("load"), id, name: z.string(), path: z.string() }),
   z.strictObject({ type: z.literal("unload"), id, name: z.string() }),
+  z.strictObject({ type: z.literal("register"), id, adapters: z.array(registeredAdapter) }),
+  z.strictObject({ type: z.literal("pin"), id, name: z.string(), isPinned: z.boolean() }),
+  z.strictObject({ type: z.literal("adapters"), id }),
   z.strictObject({ type: z.literal("stats"), id }),
+  /** Also ended by "cancel": it then saves a checkpoint first. */
+  z.strictObject({ type: z.literal("train"), id, options: trainOptions }),
   /** End all requests, free everything, then say "closed". */
   z.strictObject({ type: z.literal("close") }),
 ]);
 
-const wireError = z.strictObject({ name: z.enum(errorNames), message: z.string() });
+const wireError = z.strictObject({
+  name: z.enum(errorNames),
+  message: z.string(),
+  retryAfterSeconds: number.exactOptional(),
+});
 
 const tokenLogprob: z.ZodType<TokenLogprob> = z.strictObject({
   id: number,
@@ -91,6 +141,8 @@ const engineEvent: z.ZodType<EngineEvent> = z.discriminatedUnion("type", [
     reason: z.enum(["stop", "length", "abort"]),
     text: z.string(),
     adapterVersion: z.string().exactOptional(),
+    cachedTokens: number,
+    logprob: tokenLogprob.exactOptional(),
   }),
 ]);
 
@@ -101,26 +153,30 @@ const engineInfo: z.ZodType<EngineInfo> = z.strictObject({
   maxLength: number,
   eosTokenIds: numbers,
   device: z.string(),
+  weightsBytes: number,
+  kvBytes: number,
 });
 
 const engineStats: z.ZodType<EngineStats> = z.strictObject({
   running: number,
   waiting: number,
+  waitingTokens: number,
   kvPagesUsed: number,
+  kvPagesCached: number,
   kvPagesTotal: number,
   adapters: number,
+  adaptersOnDevice: number,
+  adapterBytesOnDevice: number,
+  adapterBytesOnHost: number,
   generatedTokens: number,
   promptTokens: number,
-});
-
-const adapterInfo: z.ZodType<AdapterInfo> = z.strictObject({
-  name: z.string(),
-  version: z.string(),
-  path: z.string(),
-  method: z.string(),
-  parameters: number,
-  bytes: number,
-  virtualTokens: number,
+  cachedPromptTokens: number,
+  preemptions: number,
+  trainingTurns: number,
+  trainingSteps: number,
+  trainingTokens: number,
+  byAdapter: z.record(z.string(), z.strictObject({ running: number, waiting: number, generatedTokens: number })),
+  deviceBytes: number,
 });
 
 /** What a request gave since the last message about it; with `error`, or a finish event, it is over. */
@@ -129,6 +185,9 @@ const output = z.strictObject({ id, events: z.array(engineEvent), error: wireErr
 const reply = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("loaded"), id, adapter: adapterInfo }),
   z.strictObject({ type: z.literal("unloaded"), id }),
+  z.strictObject({ type: z.literal("registered"), id }),
+  z.strictObject({ type: z.literal("pinned"), id, adapter: adapterInfo }),
+  z.strictObject({ type: z.literal("adapters"), id, adapters: z.array(adapterInfo) }),
   z.strictObject({ type: z.literal("stats"), id, stats: engineStats }),
   z.strictObject({ type: z.literal("refused"), id, error: wireError }),
 ]);
@@ -139,6 +198,8 @@ const fromWorker = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("ready"), info: engineInfo }),
   /** Everything one pass gave, in one message. */
   z.strictObject({ type: z.literal("outputs"), outputs: z.array(output) }),
+  /** What a training run told; with `error`, or an end event, it is over. */
+  z.strictObject({ type: z.literal("training"), id, events: z.array(trainEvent), error: wireError.exactOptional() }),
   reply,
   z.strictObject({ type: z.literal("closed") }),
   /** The engine could not be opened, or cannot go on: the process is of no more use. */

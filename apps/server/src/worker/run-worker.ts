@@ -25,10 +25,11 @@ export function runWorker(open: (options: OpenDeviceOptions) => Promise<Device> 
     // Also between requests: nobody should have to ask to find out.
     void device.lost.then(fail);
     const engine = openEngine(device, options);
-    opened = { device, engine, host: new EngineHost({ engine: engine.engine, send, onLost: fail }) };
+    opened = { device, engine, host: new EngineHost({ ...engine, send, onLost: fail }) };
     send({ type: "ready", info: engine.engine.info });
   }
   async function close(): Promise<void> {
+    await opened?.host.stopTraining();
     await opened?.engine.close();
     await opened?.host.drain();
     await opened?.device.close();

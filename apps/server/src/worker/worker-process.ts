@@ -1,4 +1,5 @@
 /** One life of the engine's process: what is asked of it, what it answers, and how it ended. */
+import type { TrainRunEvent, TrainRunOptions } from "@graft/adapters/train";
 import type { AdapterInfo, EngineEvent, EngineInfo, EngineRequest, EngineStats } from "@graft/core/engine";
 import { join } from "node:path";
 import { type EngineOptions, type FromWorker, parseFromWorker, type Reply, type ToWorker } from "./protocol.ts";
@@ -15,12 +16,15 @@ export interface WorkerProcessOptions {
 /** A process that was asked to close and has not after this long is killed. */
 const CLOSE_TIMEOUT_MS = 10_000;
 
+/** What a request or a training run gives as it goes on; either ends with an event of its own. */
 interface Stream {
-  readonly events: EngineEvent[];
+  readonly events: (EngineEvent | TrainRunEvent)[];
   error: unknown;
   isOver: boolean;
   wake: () => void;
 }
+
+type CallMessage = Extract<ToWorker, { type: "load" | "unload" | "register" | "pin" | "adapters" | "stats" }>;
 
 interface Call {
   readonly resolve: (reply: Reply) => void;
@@ -62,7 +66,19 @@ export class WorkerProcess {
     this.pid = this.#child.pid;
   }
 
-  async *generate(request: EngineRequest, signal?: AbortSignal): AsyncGenerator<EngineEvent> {
+  generate(request: EngineRequest, signal?: AbortSignal): AsyncGenerator<EngineEvent> {
+    return this.#stream((id) => ({ type: "generate", id, request }), signal) as AsyncGenerator<EngineEvent>;
+  }
+
+  /** Aborted, it saves a checkpoint and ends with the event "end". */
+  train(options: TrainRunOptions, signal?: AbortSignal): AsyncGenerator<TrainRunEvent> {
+    return this.#stream((id) => ({ type: "train", id, options }), signal) as AsyncGenerator<TrainRunEvent>;
+  }
+
+  async *#stream(
+    ask: (id: number) => ToWorker,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<EngineEvent | TrainRunEvent> {
     const id = this.#newId();
     const stream: Stream = { events: [], error: undefined, isOver: false, wake: () => undefined };
     const cancel = (): void => {
@@ -71,8 +87,8 @@ export class WorkerProcess {
     this.#assertAlive();
     this.#streams.set(id, stream);
     try {
-      this.#send({ type: "generate", id, request });
-      // The answer to a cancel is the finish event with what text was held back.
+      this.#send(ask(id));
+      // The answer to a cancel is the last event, with what was held back.
       signal?.addEventListener("abort", cancel);
       if (signal?.aborted) cancel();
       for (;;) {
@@ -95,6 +111,18 @@ export class WorkerProcess {
 
   async unload(name: string): Promise<void> {
     await this.#call({ type: "unload", id: this.#newId(), name }, "unloaded");
+  }
+
+  async register(adapters: readonly Omit<AdapterInfo, "tier">[]): Promise<void> {
+    await this.#call({ type: "register", id: this.#newId(), adapters: [...adapters] }, "registered");
+  }
+
+  async pin(name: string, isPinned: boolean): Promise<AdapterInfo> {
+    return (await this.#call({ type: "pin", id: this.#newId(), name, isPinned }, "pinned")).adapter;
+  }
+
+  async adapters(): Promise<AdapterInfo[]> {
+    return (await this.#call({ type: "adapters", id: this.#newId() }, "adapters")).adapters;
   }
 
   async stats(): Promise<EngineStats> {
@@ -145,7 +173,7 @@ export class WorkerProcess {
   }
 
   async #call<T extends Reply["type"]>(
-    message: Extract<ToWorker, { type: "load" | "unload" | "stats" }>,
+    message: CallMessage,
     expected: T,
   ): Promise<Extract<Reply, { type: T }>> {
     this.#assertAlive();
@@ -177,6 +205,9 @@ export class WorkerProcess {
       case "outputs":
         for (const { id, events, error } of message.outputs) this.#deliver(id, events, error && fromWire(error));
         return;
+      case "training":
+        this.#deliver(message.id, message.events, message.error && fromWire(message.error));
+        return;
       case "failed": {
         const error = fromWire(message.error);
         this.#opening.reject(error);
@@ -191,6 +222,9 @@ export class WorkerProcess {
         return;
       case "loaded":
       case "unloaded":
+      case "registered":
+      case "pinned":
+      case "adapters":
       case "stats":
         this.#answer(message)?.resolve(message);
         return;
@@ -199,13 +233,13 @@ export class WorkerProcess {
     }
   }
 
-  #deliver(id: number, events: readonly EngineEvent[], error: unknown): void {
+  #deliver(id: number, events: readonly (EngineEvent | TrainRunEvent)[], error: unknown): void {
     // Events of a request that was left may still be on their way, and one that ended whole has not died since.
     const stream = this.#streams.get(id);
     if (!stream || stream.isOver) return;
     stream.events.push(...events);
     stream.error = error;
-    stream.isOver = error !== undefined || events.at(-1)?.type === "finish";
+    stream.isOver = error !== undefined || ["finish", "end"].includes(events.at(-1)?.type ?? "");
     stream.wake();
   }
 

@@ -22,8 +22,8 @@ export default defineCommand({
   }),
   run({ db, json }, { positionals, print }) {
     if (positionals.length !== 2) throw new UsageError(`give two runs, not ${positionals.length}`);
-    return withRecordedRuns(db, (store) => {
-      const [a, b] = [store.run(positionals[0]!), store.run(positionals[1]!)];
+    return withRecordedRuns(db, async (store) => {
+      const [a, b] = [await store.run(positionals[0]!), await store.run(positionals[1]!)];
       const diff = diffRuns(a, b);
       if (json) print(JSON.stringify({ a: a.id, b: b.id, settings: diff.settings, tasks: diff.tasks.map(taskJson) }));
       else print([`A  ${a.id}  ${modelText(a)}\nB  ${b.id}  ${modelText(b)}`, ...text(diff)].join("\n\n"));

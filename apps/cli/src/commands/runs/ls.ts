@@ -19,8 +19,8 @@ export default defineCommand({
     json: z.boolean().default(false).describe("print one JSON document"),
   }),
   run({ limit, task, db, json }, { print, log }) {
-    return withRecordedRuns(db, (store) => {
-      const runs = store.runs({ limit, task });
+    return withRecordedRuns(db, async (store) => {
+      const runs = await store.runs({ limit, task });
       if (json) print(JSON.stringify({ runs: runs.map(runJson) }));
       else if (runs.length > 0)
         print(

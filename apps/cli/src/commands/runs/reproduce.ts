@@ -23,7 +23,7 @@ export default defineCommand({
   }),
   run({ db, json }, { positionals, print, log, signal }) {
     return withRecordedRuns(db, async (store) => {
-      const before = store.run(positionals[0]!);
+      const before = await store.run(positionals[0]!);
       const settings = settingsOf(before);
       enter(before);
       if (before.state !== "finished")
@@ -34,7 +34,7 @@ export default defineCommand({
       if (missing.length > 0)
         throw new ConfigError(`run ${before.id} cannot be run again: ${missing.map(({ said }) => said).join("; ")}`);
       const { runIds } = await evalRun(settings, { log, signal, store });
-      const after = store.run(runIds[0]!);
+      const after = await store.run(runIds[0]!);
       const found = compareRuns(before, after);
       if (json) print(JSON.stringify({ before: before.id, after: after.id, inputs, ...snakeCase(found) }));
       else print(text(before, after, found));

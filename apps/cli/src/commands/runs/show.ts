@@ -19,8 +19,8 @@ export default defineCommand({
     json: z.boolean().default(false).describe("print one JSON document"),
   }),
   run({ db, json }, { positionals, print }) {
-    return withRecordedRuns(db, (store) => {
-      const run = store.run(positionals[0]!);
+    return withRecordedRuns(db, async (store) => {
+      const run = await store.run(positionals[0]!);
       print(json ? JSON.stringify(runJson(run)) : text(run));
       return 0;
     });
