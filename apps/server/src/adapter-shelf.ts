@@ -36,7 +36,11 @@ export function createAdapterShelf({ engine, store, blobs, base, now, log }: Ada
     };
   };
   const keep = (folder: string, version: NewVersion): Promise<string> =>
-    blobs.putFolder(version.hash, (into) => cpSync(folder, into, { recursive: true }), async (kept) => kept);
+    blobs.putFolder(
+      version.hash,
+      (into) => cpSync(folder, into, { recursive: true }),
+      async (kept) => kept,
+    );
   return {
     async restore(adapters) {
       for (const [name, folder] of Object.entries(adapters)) {
@@ -47,7 +51,9 @@ export function createAdapterShelf({ engine, store, blobs, base, now, log }: Ada
       }
       for (const { adapter, version } of await store.publishedAdapters()) {
         if (engine.adapter(adapter.name)) continue;
-        await engine.loadAdapter(adapter.name, blobs.folder(version.hash)).catch((error: unknown) => log(String(error)));
+        await engine
+          .loadAdapter(adapter.name, blobs.folder(version.hash))
+          .catch((error: unknown) => log(String(error)));
       }
     },
     async addCheckpoint(name, job, { step, path }) {

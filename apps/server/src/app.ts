@@ -59,7 +59,11 @@ export type AppType = ReturnType<typeof createApp>;
 /** No other site's page may read an answer, unless it is one of these. */
 function allowOrigins(origins: readonly string[]): MiddlewareHandler<AppEnv> {
   if (origins.length === 0) return (_, next) => next();
-  return cors({ origin: [...origins], allowHeaders: ["authorization", "content-type"], exposeHeaders: ["x-request-id"] });
+  return cors({
+    origin: [...origins],
+    allowHeaders: ["authorization", "content-type"],
+    exposeHeaders: ["x-request-id"],
+  });
 }
 
 /** Bodies have a size, and a time in which they must have arrived (readJson, readForm). */

@@ -9,7 +9,10 @@ import { limitRates } from "./rate-limit.ts";
 type Own = Partial<Pick<Identity, "requestsPerMinute" | "tokensPerMinute">>;
 
 /** An app that says who asks and spends so many tokens as ?tokens= says; keys by the scope they have. */
-function appWith(keys: Readonly<Record<string, readonly Scope[]>>, { adminKey, ...own }: Own & { adminKey?: string } = {}) {
+function appWith(
+  keys: Readonly<Record<string, readonly Scope[]>>,
+  { adminKey, ...own }: Own & { adminKey?: string } = {},
+) {
   const identities = new Map<string, Identity>(
     Object.entries(keys).map(([key, scopes]) => [
       hashOfKey(key),
@@ -46,7 +49,8 @@ test("a server without any key is open; the first key closes it", async () => {
 
 test("the key of the command line may do everything, beside those of the book", async () => {
   const ask = appWith({ one: ["infer"] }, { adminKey: "root" });
-  for (const path of ["/v1/models", "/v1/files", "/v1/keys", "/anything"]) expect((await ask(path, "root")).status).toBe(200);
+  for (const path of ["/v1/models", "/v1/files", "/v1/keys", "/anything"])
+    expect((await ask(path, "root")).status).toBe(200);
   expect((await appWith({}, { adminKey: "root" })("/v1/models")).status).toBe(401);
   expect(await (await ask("/v1/models", "one")).text()).toBe("one");
 });

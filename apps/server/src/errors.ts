@@ -1,12 +1,5 @@
 /** Errors as OpenAI's API shapes them. */
-import {
-  CheckpointError,
-  ConfigError,
-  DataError,
-  DeadlineExceeded,
-  EngineBusy,
-  UnknownName,
-} from "@graft/core/errors";
+import { CheckpointError, ConfigError, DataError, DeadlineExceeded, EngineBusy, UnknownName } from "@graft/core/errors";
 import type { Context } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { z } from "zod";

@@ -112,12 +112,7 @@ export function createMetrics({ stats, jobs, maxAdapters, now }: MetricsSources)
 }
 
 /** Read from the engine at each scrape. While its process is being started again they are absent: no figure is better than an old one. */
-function engineMetrics(
-  registry: Registry,
-  stats: MetricsSources["stats"],
-  maxAdapters: number,
-  now: () => Date,
-): void {
+function engineMetrics(registry: Registry, stats: MetricsSources["stats"], maxAdapters: number, now: () => Date): void {
   let current: Promise<EngineStats | undefined> | undefined;
   /** One question for all figures of a scrape. */
   const shared = (): Promise<EngineStats | undefined> => {

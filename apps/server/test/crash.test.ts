@@ -18,6 +18,7 @@ beforeAll(async () => {
     dtype: "auto",
     maxSequences: 8,
     adapters: { common: commonAdapter },
+    adapterRoots: [dirname(model)],
     servedModelName: "base",
     host: "127.0.0.1",
     port: 0,
@@ -93,18 +94,18 @@ test("kill -9 gives each request a clear end; starts that fail are repeated unti
   expect(lines.all.at(0)).toBe("the engine's process was ended by SIGKILL; the next one is started in 0.5 s");
   expect(lines.all.at(-1)).toBe("the engine is ready again with adapters common, own");
   expect([isRunning(first), server.engine.pid === first]).toEqual([false, false]);
-  expect(server.engine.adapters()).toEqual(adapters);
+  // They are read when they are asked for.
+  expect(server.engine.adapters()).toEqual(adapters.map((adapter) => ({ ...adapter, tier: "disk" })));
   expect(await Promise.all(names.map(text))).toEqual(before);
 });
 
-test("an adapter that is gone is said and left out, the others come back", async () => {
+test("an adapter comes back also when the folder that it was loaded from is gone", async () => {
   const from = lines.all.length;
+  const before = await text("own");
   renameSync(ownAdapter, `${ownAdapter}-away`);
   process.kill(server.engine.pid!, "SIGKILL");
-  expect(await lines.next("not loaded again", from)).toContain(ownAdapter);
-  expect(await lines.next("ready again", from)).toEndWith("with adapters common");
-  expect((await complete({ model: "own" })).status).toBe(404);
-  expect((await complete({ model: "common" })).status).toBe(200);
+  expect(await lines.next("ready again", from)).toEndWith("with adapters common, own");
+  expect(await text("own")).toBe(before);
 });
 
 test("a terminal's Ctrl-C is the parent's to hear", async () => {

@@ -29,12 +29,14 @@ describe.skipIf(executable === undefined)("the dashboard", () => {
   let server: RunningServer;
   let browser: Browser;
   let runId: string;
+  let jobId: string;
 
   beforeAll(async () => {
     runId = await recordRuns(join(data, databaseName));
     const rows = Array.from({ length: 24 }, (_, i) => ({ prompt: `${i} + 1 =`, completion: ` ${i + 1}` }));
     writeFileSync(trainingFile, rows.map((row) => JSON.stringify(row)).join("\n"));
     server = await startMicroServer({ dataDir: data, apiKey: KEY });
+    jobId = await createJob(server.url, trainingFile);
     browser = await launchChromium(executable!);
   });
   afterAll(async () => {
@@ -75,10 +77,9 @@ describe.skipIf(executable === undefined)("the dashboard", () => {
     await dialog.getByLabel("Key", { exact: true }).fill(KEY);
     await page.keyboard.press("Enter");
     await page.getByText("graft-micro-llama", { exact: true }).waitFor();
-    expect(await page.evaluate("[sessionStorage.getItem('graft-api-key'), JSON.stringify({...localStorage})]")).toEqual([
-      KEY,
-      '{"graft-theme":"system"}',
-    ]);
+    expect(await page.evaluate("[sessionStorage.getItem('graft-api-key'), JSON.stringify({...localStorage})]")).toEqual(
+      [KEY, '{"graft-theme":"system"}'],
+    );
     expect(problems.filter((line) => !line.includes("401"))).toEqual([]);
     await page.context().close();
   });
@@ -102,7 +103,9 @@ describe.skipIf(executable === undefined)("the dashboard", () => {
           mimeType: "application/json",
           buffer: Buffer.from(JSON.stringify({ ...config, revision })),
         });
-        await form.getByLabel("adapter_model.safetensors or .bin").setInputFiles(join(commonAdapter, "adapter_model.safetensors"));
+        await form
+          .getByLabel("adapter_model.safetensors or .bin")
+          .setInputFiles(join(commonAdapter, "adapter_model.safetensors"));
         await form.getByRole("button", { name: "Upload" }).click();
         await page.getByText("mine is uploaded.").waitFor();
         await page.getByRole("button", { name: "Dismiss" }).click();
@@ -153,7 +156,7 @@ describe.skipIf(executable === undefined)("the dashboard", () => {
       expect(await page.getByLabel("Model on the right").inputValue()).toMatch(/^ft:graft-micro-llama:graft:sums:/);
       await page.getByRole("link", { name: "Jobs" }).click();
       await section(page, "Jobs").getByRole("link", { name: "sums", exact: true }).waitFor();
-      await page.getByRole("progressbar", { name: "Progress of sums" }).waitFor();
+      await page.getByRole("progressbar", { name: "Progress of sums", exact: true }).waitFor();
     }));
 
   test("the playground streams two models side by side, each as the API answers it", () =>
@@ -250,7 +253,9 @@ describe.skipIf(executable === undefined)("the dashboard", () => {
       await dialog.waitFor();
       for (let i = 0; i < 6; i++) {
         await page.keyboard.press("Tab");
-        expect(await page.evaluate("document.activeElement === document.body || !!document.activeElement.closest('dialog')")).toBe(true);
+        expect(
+          await page.evaluate("document.activeElement === document.body || !!document.activeElement.closest('dialog')"),
+        ).toBe(true);
       }
       await page.keyboard.press("Escape");
       await dialog.waitFor({ state: "detached" });
@@ -263,11 +268,11 @@ describe.skipIf(executable === undefined)("the dashboard", () => {
   const places = ["overview", "adapters", "jobs", "playground", "evals"];
 
   test.each([
-    ["light", DESKTOP],
-    ["dark", DESKTOP],
-    ["light", PHONE],
-  ] as const)("axe finds nothing serious, in %s", async (colorScheme, options) => {
-    for (const place of [...places, `evals/${runId}`]) {
+    ["light", "on a desktop", DESKTOP],
+    ["dark", "on a desktop", DESKTOP],
+    ["light", "on a phone", PHONE],
+  ] as const)("axe finds nothing serious, in %s, %s", async (colorScheme, _, options) => {
+    for (const place of [...places, `jobs/${jobId}`, `evals/${runId}`]) {
       await onPage(
         place,
         async (page) => {
@@ -290,7 +295,7 @@ describe.skipIf(executable === undefined)("the dashboard", () => {
     onPage(
       "overview",
       async (page) => {
-        for (const place of [...places, `evals/${runId}`]) {
+        for (const place of [...places, `jobs/${jobId}`, `evals/${runId}`]) {
           await page.goto(`${server.url}/#/${place}`);
           await page.getByText("Loading").first().waitFor({ state: "detached" });
           expect([place, await page.evaluate("document.documentElement.scrollWidth")]).toEqual([place, 390]);
@@ -306,6 +311,26 @@ describe.skipIf(executable === undefined)("the dashboard", () => {
       PHONE,
     ));
 });
+
+/** A job of one epoch; its id. */
+async function createJob(url: string, path: string): Promise<string> {
+  const post = async (route: string, body: FormData | string): Promise<string> => {
+    const response = await fetch(`${url}/v1/${route}`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${KEY}` },
+      body,
+    });
+    const { id, error } = (await response.json()) as { id?: string; error?: { message: string } };
+    return id ?? Promise.reject(new Error(`${route}: ${error?.message}`));
+  };
+  const form = new FormData();
+  form.set("purpose", "fine-tune");
+  form.set("file", Bun.file(path));
+  const file = await post("files", form);
+  const supervised = { hyperparameters: { n_epochs: 1 }, adapter: { r: 2 } };
+  const method = { type: "supervised", supervised };
+  return post("fine_tuning/jobs", JSON.stringify({ model: "graft-micro-llama", training_file: file, method }));
+}
 
 /** Two runs that the server finds in its database; the first one's id. */
 async function recordRuns(path: string): Promise<string> {

@@ -25,66 +25,103 @@ const json = { "content-type": "application/json" };
 const pick = <T>(random: Random, list: readonly T[]): T => list[random.int(list.length)]!;
 
 /** By route: a body that is right, and for each field values that are not. */
-const bodies: Readonly<Record<string, { right: Record<string, unknown>; wrong: Record<string, readonly unknown[]> }>> = {
-  "/v1/completions": {
-    right: { model: "graft-micro-llama", prompt: "Tom has", max_tokens: 1 },
-    wrong: {
-      model: [1, null, {}, [], "", "no such model", "../graft-micro-llama", "\0"],
-      prompt: [1, null, {}, [], [""], [[]], [1.5], [-1], [1e9], [[1e300]], [null], [{}], "x ".repeat(5000)],
-      max_tokens: [-1, 1.5, "1", {}, [], 1e9, 1e308, true],
-      temperature: [-1, 3, "1", {}, [], true],
-      top_p: [0, -1, 1.1, "1", {}],
-      n: [0, -1, 1.5, 1e9, "1", []],
-      best_of: [0, "1", 1e9],
-      logprobs: [-1, 1.5, 1e9, "1", {}, true],
-      stop: [1, {}, [1], [null], Array.from({ length: 100 }, () => "a")],
-      seed: ["1", 1.5, {}, 1e300],
-      stream: [1, "true", {}],
-      echo: [1, "true"],
-      logit_bias: [1, [], "x", { a: 1 }, { "-1": 1 }, { "1": "x" }, { "1": 1e9 }, { "99999999": 1 }],
-      frequency_penalty: [3, "1", {}],
-      presence_penalty: [-3, "1", {}],
+const bodies: Readonly<Record<string, { right: Record<string, unknown>; wrong: Record<string, readonly unknown[]> }>> =
+  {
+    "/v1/completions": {
+      right: { model: "graft-micro-llama", prompt: "Tom has", max_tokens: 1 },
+      wrong: {
+        model: [1, null, {}, [], "", "no such model", "../graft-micro-llama", "\0"],
+        prompt: [1, null, {}, [], [""], [[]], [1.5], [-1], [1e9], [[1e300]], [null], [{}], "x ".repeat(5000)],
+        max_tokens: [-1, 1.5, "1", {}, [], 1e9, 1e308, true],
+        temperature: [-1, 3, "1", {}, [], true],
+        top_p: [0, -1, 1.1, "1", {}],
+        n: [0, -1, 1.5, 1e9, "1", []],
+        best_of: [0, "1", 1e9],
+        logprobs: [-1, 1.5, 1e9, "1", {}, true],
+        stop: [1, {}, [1], [null], Array.from({ length: 100 }, () => "a")],
+        seed: ["1", 1.5, {}, 1e300],
+        stream: [1, "true", {}],
+        echo: [1, "true"],
+        logit_bias: [1, [], "x", { a: 1 }, { "-1": 1 }, { "1": "x" }, { "1": 1e9 }, { "99999999": 1 }],
+        frequency_penalty: [3, "1", {}],
+        presence_penalty: [-3, "1", {}],
+      },
     },
-  },
-  "/v1/chat/completions": {
-    right: { model: "graft-micro-llama", messages: [{ role: "user", content: "Hi" }], max_tokens: 1 },
-    wrong: {
-      messages: [1, null, {}, [], [1], [null], [{}], [{ role: 1 }], [{ role: "user", content: 1 }], [{ role: "user", content: [{ type: "image_url" }] }]],
-      max_tokens: [0, -1, "1", 1e9],
-      top_logprobs: [21, -1, "1"],
-      response_format: [1, "json", {}, { type: "xml" }, { type: "json_schema" }, { type: "json_schema", json_schema: { name: "x", schema: { type: "nonsense" } } }],
-      tools: [1, {}, "x"],
-      tool_choice: [1, { type: "function" }],
+    "/v1/chat/completions": {
+      right: { model: "graft-micro-llama", messages: [{ role: "user", content: "Hi" }], max_tokens: 1 },
+      wrong: {
+        messages: [
+          1,
+          null,
+          {},
+          [],
+          [1],
+          [null],
+          [{}],
+          [{ role: 1 }],
+          [{ role: "user", content: 1 }],
+          [{ role: "user", content: [{ type: "image_url" }] }],
+        ],
+        max_tokens: [0, -1, "1", 1e9],
+        top_logprobs: [21, -1, "1"],
+        response_format: [
+          1,
+          "json",
+          {},
+          { type: "xml" },
+          { type: "json_schema" },
+          { type: "json_schema", json_schema: { name: "x", schema: { type: "nonsense" } } },
+        ],
+        tools: [1, {}, "x"],
+        tool_choice: [1, { type: "function" }],
+      },
     },
-  },
-  "/tokenize": { right: { prompt: "Hi" }, wrong: { prompt: [1, null, {}, []] } },
-  "/detokenize": { right: { tokens: [1] }, wrong: { tokens: ["a", 1, null, [1.5], [-1], [1e9], [[1]]] } },
-  "/v1/fine_tuning/jobs": {
-    right: { model: "graft-micro-llama", training_file: "file-0" },
-    wrong: {
-      model: [1, null, "other"],
-      training_file: [1, null, "file-none", "../../etc/passwd", "x".repeat(10_000)],
-      suffix: [1, "a/b", "x".repeat(100), "\n"],
-      seed: [-1, "1", 1.5, 2 ** 40],
-      method: [1, "supervised", { type: "dpo" }, { type: "supervised", supervised: { hyperparameters: { n_epochs: -1 } } }],
-      hyperparameters: [1, [], { n_epochs: "many" }],
-      metadata: [1, { a: 1 }],
+    "/tokenize": { right: { prompt: "Hi" }, wrong: { prompt: [1, null, {}, []] } },
+    "/detokenize": { right: { tokens: [1] }, wrong: { tokens: ["a", 1, null, [1.5], [-1], [1e9], [[1]]] } },
+    "/v1/fine_tuning/jobs": {
+      right: { model: "graft-micro-llama", training_file: "file-0" },
+      wrong: {
+        model: [1, null, "other"],
+        training_file: [1, null, "file-none", "../../etc/passwd", "x".repeat(10_000)],
+        suffix: [1, "a/b", "x".repeat(100), "\n"],
+        seed: [-1, "1", 1.5, 2 ** 40],
+        method: [
+          1,
+          "supervised",
+          { type: "dpo" },
+          { type: "supervised", supervised: { hyperparameters: { n_epochs: -1 } } },
+        ],
+        hyperparameters: [1, [], { n_epochs: "many" }],
+        metadata: [1, { a: 1 }],
+      },
     },
-  },
-  "/v1/adapters": {
-    right: { name: "a", from: { path: "/nowhere" } },
-    wrong: {
-      name: [1, null, "", "../x", "a/b", "\0", "x".repeat(1000), "graft-micro-llama"],
-      from: [1, null, {}, { path: 1 }, { path: "../../../etc" }, { path: "/proc/self/mem" }, { job: "none" }, { compose: {} }, { compose: { average: ["none"] } }],
+    "/v1/adapters": {
+      right: { name: "a", from: { path: "/nowhere" } },
+      wrong: {
+        name: [1, null, "", "../x", "a/b", "\0", "x".repeat(1000), "graft-micro-llama"],
+        from: [
+          1,
+          null,
+          {},
+          { path: 1 },
+          { path: "../../../etc" },
+          { path: "/proc/self/mem" },
+          { job: "none" },
+          { compose: {} },
+          { compose: { average: ["none"] } },
+        ],
+      },
     },
-  },
-  "/v1/load_lora_adapter": {
-    right: { lora_name: "a", lora_path: "/nowhere" },
-    wrong: { lora_name: [1, null, "", {}], lora_path: [1, null, "", "/etc", "..", "/dev/zero"] },
-  },
-  "/v1/unload_lora_adapter": { right: { lora_name: "none" }, wrong: { lora_name: [1, null, "", {}] } },
-  "/v1/keys": { right: { name: "k" }, wrong: { name: [1, null, "", "x".repeat(1000)], scopes: [1, [], ["root"]], requests_per_minute: [0, -1, "1"] } },
-};
+    "/v1/load_lora_adapter": {
+      right: { lora_name: "a", lora_path: "/nowhere" },
+      wrong: { lora_name: [1, null, "", {}], lora_path: [1, null, "", "/etc", "..", "/dev/zero"] },
+    },
+    "/v1/unload_lora_adapter": { right: { lora_name: "none" }, wrong: { lora_name: [1, null, "", {}] } },
+    "/v1/keys": {
+      right: { name: "k" },
+      wrong: { name: [1, null, "", "x".repeat(1000)], scopes: [1, [], ["root"]], requests_per_minute: [0, -1, "1"] },
+    },
+  };
 
 /** A body with one field that is wrong. */
 function wrongField(random: Random): Wrong {
@@ -92,7 +129,13 @@ function wrongField(random: Random): Wrong {
   const { right, wrong } = bodies[path]!;
   const field = pick(random, Object.keys(wrong));
   const value = pick(random, wrong[field]!);
-  return { why: `${field} ${JSON.stringify(value).slice(0, 80)}`, method: "POST", path, headers: json, body: JSON.stringify({ ...right, [field]: value }) };
+  return {
+    why: `${field} ${JSON.stringify(value).slice(0, 80)}`,
+    method: "POST",
+    path,
+    headers: json,
+    body: JSON.stringify({ ...right, [field]: value }),
+  };
 }
 
 /** A body that is no JSON, or no JSON in UTF-8. */
@@ -147,14 +190,26 @@ function wrongPath(random: Random): Wrong {
     ["PUT", "/v1/models/"],
     ["PATCH", "/v1/files/"],
   ] as const);
-  const tail = path.includes("jobs") ? pick(random, ["", "/events", "/checkpoints"]) : path.includes("files/") && method === "GET" ? pick(random, ["", "/content"]) : "";
+  const tail = path.includes("jobs")
+    ? pick(random, ["", "/events", "/checkpoints"])
+    : path.includes("files/") && method === "GET"
+      ? pick(random, ["", "/content"])
+      : "";
   return { why: id.slice(0, 40), method, path: `${path}${encodeURI(id).replaceAll("%25", "%")}${tail}` };
 }
 
 /** Queries with values of the wrong kind. */
 function wrongQuery(random: Random): Wrong {
   const path = pick(random, ["/v1/files", "/v1/fine_tuning/jobs", "/v1/runs"]);
-  const query = pick(random, ["limit=0", "limit=-1", "limit=x", "limit=1e9", "limit=1.5", "limit=", "after=none&limit=0"]);
+  const query = pick(random, [
+    "limit=0",
+    "limit=-1",
+    "limit=x",
+    "limit=1e9",
+    "limit=1.5",
+    "limit=",
+    "after=none&limit=0",
+  ]);
   return { why: query, method: "GET", path: `${path}?${query}` };
 }
 
@@ -179,7 +234,12 @@ function wrongForm(random: Random): Wrong {
     ["random", Array.from({ length: 300 }, () => String.fromCharCode(32 + random.int(90))).join("")],
   ];
   const [why, body] = pick(random, bodies);
-  const type = pick(random, ["multipart/form-data; boundary=b", "multipart/form-data; boundary=b", "multipart/form-data", "multipart/mixed; boundary=b"]);
+  const type = pick(random, [
+    "multipart/form-data; boundary=b",
+    "multipart/form-data; boundary=b",
+    "multipart/form-data",
+    "multipart/mixed; boundary=b",
+  ]);
   return { why: `${why} as ${type}`, method: "POST", path, headers: { "content-type": type }, body };
 }
 
@@ -191,7 +251,12 @@ test("a thousand wrong requests are answered with 4xx error objects", async () =
     const batch = Array.from({ length: 8 }, () => pick(random, kinds)(random));
     await Promise.all(
       batch.map(async ({ why, method, path, headers = {}, body }) => {
-        const response = await fetch(`${server.url}${path}`, { method, headers, ...(body === undefined ? {} : { body }), signal: AbortSignal.timeout(20_000) });
+        const response = await fetch(`${server.url}${path}`, {
+          method,
+          headers,
+          ...(body === undefined ? {} : { body }),
+          signal: AbortSignal.timeout(20_000),
+        });
         const text = await response.text();
         const isError = /^\{"error":\{"message":"/.test(text);
         if (response.status < 400 || response.status >= 500 || !isError)
@@ -213,7 +278,9 @@ function raw(bytes: string, enough: RegExp): Promise<string> {
       if (enough.test(said)) socket.destroy();
     });
     socket.on("close", () => resolve(said));
-    socket.on("error", (error) => (said === "" && !/ECONNRESET|EPIPE/.test(String(error)) ? reject(error) : resolve(said)));
+    socket.on("error", (error) =>
+      said === "" && !/ECONNRESET|EPIPE/.test(String(error)) ? reject(error) : resolve(said),
+    );
   });
 }
 
@@ -230,7 +297,10 @@ test("what is no HTTP is refused or cut off", async () => {
   ]) {
     const said = await raw(bytes, whole);
     // 505 is HTTP's own word for a version that there is not.
-    expect(said === "" || /^HTTP\/1\.1 (4\d\d|505) /.test(said), JSON.stringify([bytes.slice(0, 60), said.slice(0, 60)])).toBe(true);
+    expect(
+      said === "" || /^HTTP\/1\.1 (4\d\d|505) /.test(said),
+      JSON.stringify([bytes.slice(0, 60), said.slice(0, 60)]),
+    ).toBe(true);
   }
 });
 

@@ -18,6 +18,7 @@ let client: OpenAI;
 const options = (): ServeOptions => ({
   model: join(folder, "base"),
   adapters: { one: join(folder, "one") },
+  adapterRoots: [folder],
   servedModelName: "tiny",
   host: "127.0.0.1",
   port: 0,

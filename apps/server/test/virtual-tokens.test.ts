@@ -27,6 +27,7 @@ beforeAll(async () => {
   server = await startServer({
     model: path,
     adapters: { lora: join(folder, "lora") },
+    adapterRoots: [folder],
     servedModelName: "tiny",
     host: "127.0.0.1",
     port: 0,

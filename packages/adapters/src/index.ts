@@ -12,5 +12,5 @@ export * from "./merge.ts";
 export type { Base, BoundMethod, Method } from "./method.ts";
 export { lora, type LoraConfig } from "./methods/lora.ts";
 export { newConfig } from "./new-config.ts";
-export { adapterLoader, openAdapter, type OpenedAdapter } from "./open-adapter.ts";
+export { adapterLoader, checkAdapter, openAdapter, type OpenedAdapter, readAdapter } from "./open-adapter.ts";
 export { type MethodName, methods, methodsByName } from "./registry.ts";

@@ -6,9 +6,19 @@ import { AdapterWeights } from "@graft/core/nn";
 import { createHash } from "node:crypto";
 import { createReadStream, type ReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
+import { totalmem } from "node:os";
 import { join } from "node:path";
-import { adapterVersion, loadAdapter, type LoadedAdapter, loadSteps, weightsPath } from "./adapter.ts";
-import type { Base } from "./method.ts";
+import {
+  adapterVersion,
+  bindAdapter,
+  loadAdapter,
+  type LoadedAdapter,
+  loadSteps,
+  openAdapterFile,
+  readAdapterConfig,
+  weightsPath,
+} from "./adapter.ts";
+import type { Base, BoundMethod } from "./method.ts";
 
 const PIECE_MS = 4;
 
@@ -21,19 +31,70 @@ export interface OpenedAdapter {
 export function adapterLoader(model: BaseModel, base: Base): AdapterLoader {
   return {
     async read(path) {
-      try {
-        const before = await stamp(path);
-        const loaded = await inPieces(loadSteps(path, base));
-        const version = await hashFiles(path);
-        if ((await stamp(path)) !== before)
-          throw new CheckpointError(`${path}: its files changed while they were read; load it again`);
-        return onHost(model, loaded, path, version);
-      } catch (cause) {
-        if (!isSystemError(cause)) throw cause;
-        throw new CheckpointError(`${path}: cannot be read: ${cause.message}`, { cause });
-      }
+      const { loaded, version } = await readFiles(path, base);
+      return onHost(model, loaded, path, version);
     },
   };
+}
+
+/** Of all memory, what the values of an adapter that somebody hands in may take at the most. */
+const MAX_MEMORY_SHARE = 1 / 4;
+
+/**
+ * What `adapterLoader` would say of a folder, found without a device; for folders that somebody hands in: also throws CheckpointError for values that are not finite, and,
+ * before they are read, for more of them than memory holds (a small file may ask for many that follow from its config).
+ */
+export async function checkAdapter(path: string, base: Base): Promise<VersionInfo> {
+  const bytes = boundBytes(path, base);
+  const maxBytes = Math.floor(totalmem() * MAX_MEMORY_SHARE);
+  if (!(bytes <= maxBytes))
+    throw new CheckpointError(`${path}: its values take ${bytes} bytes, this machine takes adapters up to ${maxBytes}`);
+  const { loaded, version } = await readFiles(path, base);
+  await inPieces(finiteSteps(loaded, path));
+  return infoOf(loaded, path, version);
+}
+
+/** What loadAdapter does, in pieces: the event loop has its turns. Throws what it throws, and CheckpointError for files that change meanwhile. */
+export async function readAdapter(path: string, base: Base): Promise<LoadedAdapter> {
+  return (await readFiles(path, base)).loaded;
+}
+
+/** Throws what reading the config and the file's directory throws. */
+function boundBytes(path: string, base: Base): number {
+  const config = readAdapterConfig(path);
+  const file = openAdapterFile(path);
+  try {
+    const where = join(path, "adapter_config.json");
+    return 4 * countOf(bindAdapter(config, base, where, "file", (key) => file.tensors.get(key)?.shape));
+  } finally {
+    file.close();
+  }
+}
+
+function* finiteSteps({ values, stored }: LoadedAdapter, path: string): Generator<void, void> {
+  for (const [key, tensor] of values) {
+    yield;
+    const at = tensor.findIndex((x) => !Number.isFinite(x));
+    if (at >= 0)
+      throw new CheckpointError(
+        `${weightsPath(path)}: tensor ${stored?.get(key)?.name ?? key} has ${tensor[at]} at ${at}; values must be finite`,
+      );
+  }
+}
+
+/** The values and the hash of the same bytes. Throws CheckpointError for files that cannot be read or change meanwhile. */
+async function readFiles(path: string, base: Base): Promise<{ loaded: LoadedAdapter; version: string }> {
+  try {
+    const before = await stamp(path);
+    const loaded = await inPieces(loadSteps(path, base));
+    const version = await hashFiles(path);
+    if ((await stamp(path)) !== before)
+      throw new CheckpointError(`${path}: its files changed while they were read; load it again`);
+    return { loaded, version };
+  } catch (cause) {
+    if (!isSystemError(cause)) throw cause;
+    throw new CheckpointError(`${path}: cannot be read: ${cause.message}`, { cause });
+  }
 }
 
 /** Uploads a PEFT folder, or an adapter that is in memory: its version is then a hash of its config and values. Throws what loading throws. */
@@ -45,19 +106,29 @@ export function openAdapter(model: BaseModel, base: Base, source: string | Loade
   return { info, weights: upload() };
 }
 
-function onHost(model: BaseModel, { bound, values }: LoadedAdapter, path: string, version: string): HostAdapter {
-  const parameters = bound.parameters.reduce((sum, p) => sum + p.shape.reduce((a, b) => a * b, 1), 0);
+function onHost(model: BaseModel, loaded: LoadedAdapter, path: string, version: string): HostAdapter {
+  const { bound, values } = loaded;
   return {
-    info: {
-      version,
-      path,
-      method: bound.method,
-      parameters,
-      bytes: 4 * parameters,
-      virtualTokens: bound.virtualTokens ?? 0,
-    },
+    info: infoOf(loaded, path, version),
     upload: () => new AdapterWeights(model.device, bound, values, path || "adapter"),
   };
+}
+
+function infoOf({ bound }: LoadedAdapter, path: string, version: string): VersionInfo {
+  const parameters = countOf(bound);
+  return {
+    version,
+    path,
+    method: bound.method,
+    parameters,
+    bytes: 4 * parameters,
+    virtualTokens: bound.virtualTokens ?? 0,
+  };
+}
+
+/** Numbers of all parameters. */
+function countOf({ parameters }: BoundMethod): number {
+  return parameters.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
 }
 
 const filesOf = (folder: string): string[] => [join(folder, "adapter_config.json"), weightsPath(folder)];

@@ -93,14 +93,31 @@ export function patternValue(
 }
 
 /** Of a module's path, all of it. Throws ConfigError, beginning with `where`, for what is no regular expression. */
-export function wholePath(rule: string, where: string): RegExp {
+export function wholePath(rule: string, where: string): Pattern {
   return compile(`^(?:${rule})$`, where);
 }
 
-function compile(source: string, where: string): RegExp {
+type Pattern = Pick<RegExp, "test" | "exec">;
+
+/** What one pattern may take over all modules. A match that goes back and forth without end takes a second until the engine gives it up, for each module again. */
+const MAX_PATTERN_MS = 200;
+
+/** Throws ConfigError, beginning with `where`, for what is no regular expression; what it returns, for one that takes too long. */
+function compile(source: string, where: string): Pattern {
+  let pattern: RegExp;
   try {
-    return new RegExp(source);
+    pattern = new RegExp(source);
   } catch (cause) {
     throw new ConfigError(`${where}: ${source} is no regular expression`, { cause });
   }
+  let spentMs = 0;
+  const exec = (text: string): RegExpExecArray | null => {
+    const since = performance.now();
+    const found = pattern.exec(text);
+    spentMs += performance.now() - since;
+    if (spentMs > MAX_PATTERN_MS)
+      throw new ConfigError(`${where}: the regular expression ${source} takes too long to match; write it without nested repetitions`);
+    return found;
+  };
+  return { exec, test: (text) => exec(text) !== null };
 }

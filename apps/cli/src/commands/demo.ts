@@ -6,7 +6,7 @@ import { openCommandDevice } from "../device.ts";
 import { startServer } from "@graft/server";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { z } from "zod";
 import { defineCommand } from "../command.ts";
 import { microData, microModels, microRecipe } from "../micro.ts";
@@ -148,6 +148,7 @@ async function serveAndSwap(
     dtype: "auto",
     ...(tuning ? { tuning } : {}),
     adapters: { math },
+    adapterRoots: [dirname(common)],
     servedModelName: "base",
     host: "127.0.0.1",
     port: 0,

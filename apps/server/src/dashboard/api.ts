@@ -1,15 +1,5 @@
 /** The server's API, called with the key of this tab. Everything throws ApiFailure. */
-import type {
-  Adapter,
-  AdapterVersion,
-  Checkpoint,
-  Job,
-  List,
-  Model,
-  Run,
-  Status,
-  TrainingFile,
-} from "./api-types.ts";
+import type { Adapter, AdapterVersion, Checkpoint, Job, List, Model, Run, Status, TrainingFile } from "./api-types.ts";
 import { ApiFailure, failureOf } from "./api-failure.ts";
 import { apiKey, wantKey } from "./session.ts";
 

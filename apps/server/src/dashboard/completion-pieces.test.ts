@@ -9,7 +9,9 @@ test("chunks of both routes say the same", () => {
     { type: "text", text: "Hi" },
     { type: "end", reason: "stop" },
   ]);
-  expect(piecesOf(JSON.stringify({ choices: [{ delta: { role: "assistant", content: "" } }], usage: null }))).toEqual([]);
+  expect(piecesOf(JSON.stringify({ choices: [{ delta: { role: "assistant", content: "" } }], usage: null }))).toEqual(
+    [],
+  );
   expect(piecesOf(JSON.stringify({ choices: [], usage: { completion_tokens: 4 } }))).toEqual([
     { type: "usage", tokens: 4 },
   ]);

@@ -28,7 +28,10 @@ export function jobRequestOf(
   const scheduler = textOf(fields, "lr_scheduler");
   if (scheduler !== "") hyperparameters["lr_scheduler"] = scheduler;
   if (fields.get("train_on_inputs") !== null) hyperparameters["train_on_inputs"] = true;
-  const adapter: Record<string, unknown> = { name: textOf(fields, "method"), ...settingsOf(textOf(fields, "settings")) };
+  const adapter: Record<string, unknown> = {
+    name: textOf(fields, "method"),
+    ...settingsOf(textOf(fields, "settings")),
+  };
   for (const [key, value] of fields) {
     const size = /^size\.(.+)$/.exec(key)?.[1];
     if (size !== undefined && typeof value === "string" && value.trim() !== "") adapter[size] = Number(value);

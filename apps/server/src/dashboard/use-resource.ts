@@ -10,9 +10,16 @@ export interface Resource<T> {
   reload(): void;
 }
 
-/** Loads at the start, every `everyMs` after the last answer, on `reload`, and when another API key is entered. For another subject give the component another key. */
-export function useResource<T>(load: (signal: AbortSignal) => Promise<T>, everyMs?: number): Resource<T> {
-  const [state, setState] = useState<{ data: T | undefined; error: unknown }>({ data: undefined, error: undefined });
+/**
+ * Loads at the start, every `everyMs` after the last answer, on `reload`, when another API key is entered, and when `state` changes, which the answer
+ * depends on. For another subject give the component another key.
+ */
+export function useResource<T>(
+  load: (signal: AbortSignal) => Promise<T>,
+  everyMs?: number,
+  state?: string | number | null,
+): Resource<T> {
+  const [answer, setAnswer] = useState<{ data: T | undefined; error: unknown }>({ data: undefined, error: undefined });
   const [round, setRound] = useState(0);
   const key = useStore(apiKey);
   const latest = useRef(load);
@@ -22,22 +29,19 @@ export function useResource<T>(load: (signal: AbortSignal) => Promise<T>, everyM
       repeatWhileSeen(everyMs, async (signal) => {
         try {
           const data = await latest.current!(signal);
-          if (!signal.aborted) setState({ data, error: undefined });
+          if (!signal.aborted) setAnswer({ data, error: undefined });
         } catch (error) {
-          if (!signal.aborted) setState(({ data }) => ({ data, error }));
+          if (!signal.aborted) setAnswer(({ data }) => ({ data, error }));
         }
       }),
-    [key, round, everyMs],
+    [key, round, everyMs, state],
   );
   const reload = useCallback(() => setRound((n) => n + 1), []);
-  return { ...state, reload };
+  return { ...answer, reload };
 }
 
 /** Runs `task` now and `everyMs` after its end, but not while the page is hidden; returns how to stop. */
-export function repeatWhileSeen(
-  everyMs: number | undefined,
-  task: (signal: AbortSignal) => Promise<void>,
-): () => void {
+export function repeatWhileSeen(everyMs: number | undefined, task: (signal: AbortSignal) => Promise<void>): () => void {
   const controller = new AbortController();
   const { signal } = controller;
   let timer: ReturnType<typeof setTimeout> | undefined;

@@ -20,6 +20,10 @@ export interface AdapterStore {
   createVersion(name: string, version: NewVersion, at: Date, options?: { publish?: boolean }): Promise<VersionRow>;
   /** Makes a version the current one. Nothing happens if it is. Throws UnknownName. */
   publishVersion(name: string, number: number, at: Date): Promise<VersionRow>;
+  /** What `rollbackAdapter` would go back to; throws what it throws. */
+  previousVersion(name: string): Promise<VersionRow>;
+  /** Requests no longer find it; its versions stay, and a rollback brings the last one back. Throws UnknownName. */
+  unpublishAdapter(name: string): Promise<void>;
   /** Back to what was published before. Throws UnknownName; ApiError 409 if nothing was. */
   rollbackAdapter(name: string, at: Date): Promise<VersionRow>;
   /** Throws UnknownName. */
@@ -166,6 +170,23 @@ export function adapterStore(driver: Driver): AdapterStore {
     return row;
   }
 
+  /** The number that was published before the current one, and the positions of what came after it. Throws ApiError 409 if there is none. */
+  async function lastPublications(
+    tx: Db,
+    { name, currentVersion }: AdapterRow,
+  ): Promise<{ before: number; gone: number[] }> {
+    const history = await tx
+      .select()
+      .from(publications)
+      .where(eq(publications.adapter, name))
+      .orderBy(desc(publications.position));
+    // Deleting a version may have left the current one twice in a row.
+    const at = history.findIndex(({ number }) => number !== currentVersion);
+    if (at === -1)
+      throw new ApiError(409, `adapter "${name}": no other version was published before`, { code: "wrong_state" });
+    return { before: history[at]!.number, gone: history.slice(0, at).map(({ position }) => position) };
+  }
+
   return {
     createVersion: (name, version, at, options) => write((tx) => insertVersion(tx, tables, name, version, at, options)),
 
@@ -176,21 +197,24 @@ export function adapterStore(driver: Driver): AdapterStore {
         return publishLocked(tx, tables, adapter, number, at);
       }),
 
+    previousVersion: (name) =>
+      snapshot(async (tx) => {
+        const { before } = await lastPublications(tx, await selectAdapter(tx, name));
+        return selectVersion(tx, tables, name, before);
+      }),
+
+    async unpublishAdapter(name) {
+      const rows = await query((db) =>
+        db.update(adapters).set({ currentVersion: null }).where(eq(adapters.name, name)).returning(),
+      );
+      if (!rows[0]) throw new UnknownName(`no adapter "${name}"`);
+    },
+
     rollbackAdapter: (name, at) =>
       write(async (tx) => {
-        const { currentVersion } = await lockAdapter(tx, tables, name);
-        const history = await tx
-          .select()
-          .from(publications)
-          .where(eq(publications.adapter, name))
-          .orderBy(desc(publications.position));
-        // Deleting a version may have left the current one twice in a row.
-        const before = history.findIndex(({ number }) => number !== currentVersion);
-        if (before === -1)
-          throw new ApiError(409, `adapter "${name}": no other version was published before`, { code: "wrong_state" });
-        const gone = history.slice(0, before).map(({ position }) => position);
+        const { before, gone } = await lastPublications(tx, await lockAdapter(tx, tables, name));
         await tx.delete(publications).where(and(eq(publications.adapter, name), inArray(publications.position, gone)));
-        return setCurrent(tx, tables, name, history[before]!.number, at);
+        return setCurrent(tx, tables, name, before, at);
       }),
 
     async pinAdapter(name, isPinned) {

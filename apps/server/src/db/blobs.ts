@@ -33,6 +33,8 @@ export interface Blobs {
     fill: (folder: string) => Promise<void> | void,
     record: (folder: string) => Promise<T>,
   ): Promise<T>;
+  /** Gives `work` an empty folder on the same disk, for what may become files here; it is gone when `work` has ended. */
+  stage<T>(work: (folder: string) => Promise<T>): Promise<T>;
   /** Where the files of an adapter are, or would be. */
   folder(hash: string): string;
   /** As `remove`. */
@@ -94,6 +96,19 @@ export function openBlobs(dataDir: string): Blobs {
       }
     },
 
+    async stage(work) {
+      const name = `.stage${PARTIAL}${randomUUID()}`;
+      const folder = join(folders, name);
+      uploads.add(name);
+      try {
+        await toDisk(folder, async () => mkdirSync(folder));
+        return await work(folder);
+      } finally {
+        await rm(folder, { recursive: true, force: true });
+        uploads.delete(name);
+      }
+    },
+
     putFolder(hash, fill, record) {
       const path = placeOf(folders, hash);
       return inTurn(path, async () => {
@@ -113,7 +128,7 @@ export function openBlobs(dataDir: string): Blobs {
         for (const first of readdirSync(root)) {
           if (isPartial(first)) {
             if (uploads.has(first)) continue;
-            rmSync(join(root, first), { force: true });
+            rmSync(join(root, first), { recursive: true, force: true });
             partials++;
             continue;
           }

@@ -110,7 +110,8 @@ export class JobRunner {
     const { store, now } = this.#options;
     const running = this.#running.get(id);
     if (!running) {
-      const [to, said] = wish === "pause" ? (["paused", "Job paused"] as const) : (["cancelled", "Job cancelled"] as const);
+      const [to, said] =
+        wish === "pause" ? (["paused", "Job paused"] as const) : (["cancelled", "Job cancelled"] as const);
       const job = await store.moveJob(id, to, now(), { events: [info(said)] });
       this.#notify(id);
       if (wish === "cancel") await this.#clear(id);
@@ -213,7 +214,11 @@ export class JobRunner {
     const { store, now } = this.#options;
     const wish = this.#running.get(id)?.wish ?? "shutdown";
     const to = { pause: "paused", cancel: "cancelled", shutdown: "queued" } as const;
-    const said = { pause: "Job paused", cancel: "Job cancelled", shutdown: "The server stops; the job goes on after it" };
+    const said = {
+      pause: "Job paused",
+      cancel: "Job cancelled",
+      shutdown: "The server stops; the job goes on after it",
+    };
     await store.moveJob(id, to[wish], now(), { events: [info(said[wish])] });
     if (wish === "cancel") await this.#clear(id);
   }

@@ -33,7 +33,9 @@ export function dashboardRoutes() {
       c.header("cache-control", "no-cache");
       return c.html(page);
     })
-    .get("/favicon.svg", (c) => c.body(ICON, 200, { "content-type": "image/svg+xml", "cache-control": "max-age=86400" }))
+    .get("/favicon.svg", (c) =>
+      c.body(ICON, 200, { "content-type": "image/svg+xml", "cache-control": "max-age=86400" }),
+    )
     .get("/assets/:name", async (c) => {
       const asset = (await bundle()).assets.get(c.req.param("name"));
       if (!asset) throw new ApiError(404, `no asset ${c.req.param("name")}: load the page again`);

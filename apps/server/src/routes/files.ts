@@ -45,12 +45,13 @@ export function fileRoutes({ store, blobs, newId, now }: Services) {
         const file = form.get("file");
         if (!(file instanceof File)) throw new ApiError(400, "file: must be a file", { param: "file" });
         const purpose = form.get("purpose");
-        if (purpose !== "fine-tune")
-          throw new ApiError(400, 'purpose: must be "fine-tune"', { param: "purpose" });
+        if (purpose !== "fine-tune") throw new ApiError(400, 'purpose: must be "fine-tune"', { param: "purpose" });
         const bytes = new Uint8Array(await file.arrayBuffer());
         const filename = plainName(file.name);
         const { format, rows } = await inspectTrainingBytes(bytes, filename).catch((error: unknown) => {
-          throw error instanceof Error ? new ApiError(400, error.message, { param: "file", code: "invalid_file_format" }) : error;
+          throw error instanceof Error
+            ? new ApiError(400, error.message, { param: "file", code: "invalid_file_format" })
+            : error;
         });
         const row = await blobs.put(bytes, ({ sha256 }) =>
           store.createFile({
@@ -112,7 +113,9 @@ export function fileRoutes({ store, blobs, newId, now }: Services) {
       async (c) => {
         const id = c.req.param("id");
         const waiting = await store.jobs({ states: ["queued", "running", "paused"], limit: 1000 });
-        const job = waiting.data.find(({ trainingFile, validationFile }) => id === trainingFile || id === validationFile);
+        const job = waiting.data.find(
+          ({ trainingFile, validationFile }) => id === trainingFile || id === validationFile,
+        );
         if (job) throw new ApiError(409, `job ${job.id} needs this file; cancel it first`, { code: "file_in_use" });
         const { sha256 } = await store.deleteFile(id);
         await blobs.remove(sha256, store.isFileUsed);
@@ -123,7 +126,11 @@ export function fileRoutes({ store, blobs, newId, now }: Services) {
 
 /** The last part of what a client calls it; only for people. */
 function plainName(name: string): string {
-  const last = name.split(/[/\\]/).at(-1)!.replaceAll(/\p{Cc}/gu, "").trim();
+  const last = name
+    .split(/[/\\]/)
+    .at(-1)!
+    .replaceAll(/\p{Cc}/gu, "")
+    .trim();
   return last === "" ? "file.jsonl" : last.slice(0, 255);
 }
 

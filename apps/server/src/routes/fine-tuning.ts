@@ -30,7 +30,11 @@ const createSchema = z.looseObject({
     .max(64)
     .regex(/^[\w.-]*$/, "may have letters, digits, _, . and -")
     .nullish(),
-  seed: z.int().min(0).max(2 ** 32 - 1).nullish(),
+  seed: z
+    .int()
+    .min(0)
+    .max(2 ** 32 - 1)
+    .nullish(),
   method: methodSchema.nullish(),
   hyperparameters: hyperparametersSchema.nullish().describe("the older place of method.supervised.hyperparameters"),
   metadata: metadataSchema.nullish(),
@@ -112,15 +116,24 @@ export function fineTuningRoutes(services: Services) {
         const body = c.req.valid("json");
         const fromAdapter = body.model === settings.modelName ? undefined : engine.adapter(body.model);
         if (body.model !== settings.modelName && !fromAdapter)
-          throw new ApiError(404, `The model \`${body.model}\` does not exist`, { code: "model_not_found", param: "model" });
+          throw new ApiError(404, `The model \`${body.model}\` does not exist`, {
+            code: "model_not_found",
+            param: "model",
+          });
         const training = await fileOf(services, body.training_file, "training_file");
         const validation = body.validation_file
           ? await fileOf(services, body.validation_file, "validation_file")
           : undefined;
         if (validation && validation.format !== training.format)
-          throw new ApiError(400, `validation_file: is of the ${validation.format} format, training_file of the ${training.format} format`, { param: "validation_file" });
+          throw new ApiError(
+            400,
+            `validation_file: is of the ${validation.format} format, training_file of the ${training.format} format`,
+            { param: "validation_file" },
+          );
         if (training.format === "chat" && services.tokenizer.chatTemplate === undefined)
-          throw new ApiError(400, "training_file: holds chats, and the base has no chat template", { param: "training_file" });
+          throw new ApiError(400, "training_file: holds chats, and the base has no chat template", {
+            param: "training_file",
+          });
         const supervised = body.method?.supervised;
         const hyperparameters = supervised?.hyperparameters ?? body.hyperparameters ?? undefined;
         const seed = body.seed ?? undefined;
@@ -240,7 +253,12 @@ export function fineTuningRoutes(services: Services) {
         const id = c.req.param("id");
         const job = await store.job(id);
         const rows = await store.checkpoints(id, c.req.valid("query"));
-        return c.json(page(rows.data.map((row) => checkpointObject(row, resultName(settings.modelName, job))), rows.hasMore));
+        return c.json(
+          page(
+            rows.data.map((row) => checkpointObject(row, resultName(settings.modelName, job))),
+            rows.hasMore,
+          ),
+        );
       },
     );
 }

@@ -78,6 +78,9 @@ export class EngineHost {
       case "adapters":
         void this.#reply(id, async () => ({ type: "adapters", id, adapters: [...this.#engine.adapters()] }));
         return;
+      case "versions":
+        void this.#reply(id, async () => ({ type: "versions", id, versions: [...this.#engine.keptVersions()] }));
+        return;
       case "stats":
         void this.#reply(id, async () => ({ type: "stats", id, stats: await this.#engine.stats() }));
         return;

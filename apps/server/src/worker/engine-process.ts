@@ -111,6 +111,11 @@ export class EngineProcess {
     for (const info of await this.#state.worker.adapters()) if (this.#adapters.has(info.name)) this.#adapters.set(info.name, info);
   }
 
+  /** Hashes of versions that a name points at or a request holds: their files may still have to be read. */
+  async keptVersions(): Promise<readonly string[]> {
+    return this.#worker().versions();
+  }
+
   async stats(): Promise<EngineStats> {
     return this.#worker().stats();
   }

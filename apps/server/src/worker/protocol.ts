@@ -114,6 +114,7 @@ const toWorker = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("register"), id, adapters: z.array(registeredAdapter) }),
   z.strictObject({ type: z.literal("pin"), id, name: z.string(), isPinned: z.boolean() }),
   z.strictObject({ type: z.literal("adapters"), id }),
+  z.strictObject({ type: z.literal("versions"), id }),
   z.strictObject({ type: z.literal("stats"), id }),
   /** Also ended by "cancel": it then saves a checkpoint first. */
   z.strictObject({ type: z.literal("train"), id, options: trainOptions }),
@@ -188,6 +189,7 @@ const reply = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("registered"), id }),
   z.strictObject({ type: z.literal("pinned"), id, adapter: adapterInfo }),
   z.strictObject({ type: z.literal("adapters"), id, adapters: z.array(adapterInfo) }),
+  z.strictObject({ type: z.literal("versions"), id, versions: z.array(z.string()) }),
   z.strictObject({ type: z.literal("stats"), id, stats: engineStats }),
   z.strictObject({ type: z.literal("refused"), id, error: wireError }),
 ]);

@@ -24,7 +24,7 @@ interface Stream {
   wake: () => void;
 }
 
-type CallMessage = Extract<ToWorker, { type: "load" | "unload" | "register" | "pin" | "adapters" | "stats" }>;
+type CallMessage = Extract<ToWorker, { type: "load" | "unload" | "register" | "pin" | "adapters" | "versions" | "stats" }>;
 
 interface Call {
   readonly resolve: (reply: Reply) => void;
@@ -123,6 +123,10 @@ export class WorkerProcess {
 
   async adapters(): Promise<AdapterInfo[]> {
     return (await this.#call({ type: "adapters", id: this.#newId() }, "adapters")).adapters;
+  }
+
+  async versions(): Promise<string[]> {
+    return (await this.#call({ type: "versions", id: this.#newId() }, "versions")).versions;
   }
 
   async stats(): Promise<EngineStats> {
@@ -225,6 +229,7 @@ export class WorkerProcess {
       case "registered":
       case "pinned":
       case "adapters":
+      case "versions":
       case "stats":
         this.#answer(message)?.resolve(message);
         return;

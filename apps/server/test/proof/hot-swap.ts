@@ -71,7 +71,8 @@ export async function hotSwap(options: HotSwapOptions): Promise<HotSwapResult> {
   }
   for (const [i] of PROMPTS.entries()) {
     const answers = new Set([...alone.values()].map((texts) => texts[i]));
-    if (answers.size !== alone.size) failures.push(`prompt ${i}: two versions answer alike, so that nothing tells them apart`);
+    if (answers.size !== alone.size)
+      failures.push(`prompt ${i}: two versions answer alike, so that nothing tells them apart`);
   }
   const before = await idle();
 
@@ -146,7 +147,14 @@ export async function hotSwap(options: HotSwapOptions): Promise<HotSwapResult> {
     const response = await fetch(`${server.url}/v1/completions`, {
       method: "POST",
       headers: { "content-type": "application/json" },
-      body: JSON.stringify({ model: name, prompt, max_tokens: TOKENS, temperature: 0, stream: true, logit_bias: NO_END }),
+      body: JSON.stringify({
+        model: name,
+        prompt,
+        max_tokens: TOKENS,
+        temperature: 0,
+        stream: true,
+        logit_bias: NO_END,
+      }),
     });
     if (!response.ok) throw new Error(`${name}: ${response.status} ${await response.text()}`);
     let text = "";

@@ -75,7 +75,9 @@ const rows = (count: number, random: Random): string =>
 export async function killAndCheck({ model, folder, kills, steps, seed, maxMs }: KillOptions): Promise<KillResult> {
   const random = new Random(seed);
   const failures: string[] = [];
-  const adapters = await Promise.all([1, 2, 3].map((v) => writeRandomAdapter(model, join(folder, "versions"), "lora", v)));
+  const adapters = await Promise.all(
+    [1, 2, 3].map((v) => writeRandomAdapter(model, join(folder, "versions"), "lora", v)),
+  );
 
   async function start(dataDir: string): Promise<Life> {
     const options = {
@@ -161,7 +163,8 @@ export async function killAndCheck({ model, folder, kills, steps, seed, maxMs }:
       if (job.status === "succeeded") {
         const name = encodeURIComponent(job.fine_tuned_model!);
         const weights = await fetch(`${life.url}/v1/adapters/${name}/versions/1/files/adapter_model.safetensors`);
-        if (!weights.ok) throw new Error(`the result of ${id} cannot be read: ${weights.status} ${await weights.text()}`);
+        if (!weights.ok)
+          throw new Error(`the result of ${id} cannot be read: ${weights.status} ${await weights.text()}`);
         return sha256(new Uint8Array(await weights.arrayBuffer()));
       }
       if (job.status === "failed") throw new Error(`${id} failed: ${job.error?.message}`);
@@ -186,7 +189,9 @@ export async function killAndCheck({ model, folder, kills, steps, seed, maxMs }:
   const job = await createJob(life);
   // Its versions are uploaded before anything dies.
   for (const path of adapters)
-    await json(life, "POST", "/v1/adapters", { name: "a", from: { path }, publish: current === null }).then(() => (current ??= 1));
+    await json(life, "POST", "/v1/adapters", { name: "a", from: { path }, publish: current === null }).then(
+      () => (current ??= 1),
+    );
 
   for (let round = 0; round < kills; round++) {
     let isDead = false;
@@ -257,14 +262,16 @@ export async function killAndCheck({ model, folder, kills, steps, seed, maxMs }:
     asked = undefined;
     const versions = await json<Listed<VersionObject>>(life, "GET", "/v1/adapters/a/versions");
     if (versions.data.length !== adapters.length) complain(`there are ${versions.data.length} versions`);
-    await json(life, "POST", "/v1/completions", { model: "a", prompt: "Tom has", max_tokens: 2 }).catch((error: unknown) =>
-      complain(String(error)),
+    await json(life, "POST", "/v1/completions", { model: "a", prompt: "Tom has", max_tokens: 2 }).catch(
+      (error: unknown) => complain(String(error)),
     );
     const seen = (await everything<EventObject>(life, `/v1/fine_tuning/jobs/${job.id}/events`)).toReversed();
     if (!startsWith(seen, events)) complain("events that were there are gone or changed");
     events = seen;
     diedAt.push((await json<JobObject>(life, "GET", `/v1/fine_tuning/jobs/${job.id}`)).graft.step);
-    const partial = readdirSync(dataDir, { recursive: true, encoding: "utf8" }).filter((path) => /blobs.*partial/.test(path));
+    const partial = readdirSync(dataDir, { recursive: true, encoding: "utf8" }).filter((path) =>
+      /blobs.*partial/.test(path),
+    );
     if (partial.length > 0) complain(`half-written files are left: ${partial.join(", ")}`);
   }
 }

@@ -48,6 +48,11 @@ export class AdapterBank {
     return this.#names.list().map(describe);
   }
 
+  /** Versions that a name points at or a request holds: their files may still have to be read. */
+  keptVersions(): readonly string[] {
+    return this.#names.ids();
+  }
+
   get(name: string): AdapterInfo | undefined {
     const entry = this.#names.find(name);
     return entry && describe(entry);

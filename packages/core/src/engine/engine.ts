@@ -131,6 +131,8 @@ export interface DeviceEngine extends Engine {
   registerAdapter(info: Omit<AdapterInfo, "tier">): AdapterInfo;
   /** Throws UnknownName, or ConfigError where the pinned ones would exceed the budget. */
   pinAdapter(name: string, isPinned: boolean): AdapterInfo;
+  /** Versions that a name points at or a request holds: their files may still have to be read. */
+  keptVersions(): readonly string[];
   /** Runs work on the device between passes, when the latency target allows it. Rejects with an AbortError if the engine closes before its turn comes. */
   turn<T>(work: () => Promise<T>): Promise<T>;
   /** Adds to the counts of training in stats(). */

@@ -167,6 +167,10 @@ class LiveEngine implements DeviceEngine {
     return this.#bank.get(name);
   }
 
+  keptVersions(): readonly string[] {
+    return this.#bank.keptVersions();
+  }
+
   turn<T>(work: () => Promise<T>): Promise<T> {
     return this.#turns.run(work);
   }

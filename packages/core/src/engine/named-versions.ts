@@ -41,6 +41,11 @@ export class NamedVersions<V extends CountedVersion, E extends NamedVersion<V> =
     return entry;
   }
 
+  /** Of all that a name points at or somebody holds. */
+  ids(): readonly string[] {
+    return [...this.#versions.keys()];
+  }
+
   version(id: string): V | undefined {
     return this.#versions.get(id);
   }

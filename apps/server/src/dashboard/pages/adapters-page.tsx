@@ -102,7 +102,12 @@ function AdapterRows({ adapter, onChange, ask }: RowsProps) {
     <tbody>
       <tr>
         <th scope="row">
-          <button type="button" class="disclose" aria-expanded={isOpen ? "true" : "false"} onClick={() => setIsOpen(!isOpen)}>
+          <button
+            type="button"
+            class="disclose"
+            aria-expanded={isOpen ? "true" : "false"}
+            onClick={() => setIsOpen(!isOpen)}
+          >
             {name}
           </button>
         </th>
@@ -115,7 +120,13 @@ function AdapterRows({ adapter, onChange, ask }: RowsProps) {
           <Badge text={tier} />
         </td>
         <td>
-          <button type="button" class="small" aria-pressed={pinned ? "true" : "false"} aria-label={`Pin ${name}`} onClick={() => void pin()}>
+          <button
+            type="button"
+            class="small"
+            aria-pressed={pinned ? "true" : "false"}
+            aria-label={`Pin ${name}`}
+            onClick={() => void pin()}
+          >
             Pin
           </button>
         </td>

@@ -51,12 +51,7 @@ export function EvalsPage() {
               </thead>
               <tbody>
                 {runs.map((run) => (
-                  <RunRow
-                    key={run.id}
-                    run={run}
-                    isCompared={compared.includes(run)}
-                    onToggle={() => toggle(run.id)}
-                  />
+                  <RunRow key={run.id} run={run} isCompared={compared.includes(run)} onToggle={() => toggle(run.id)} />
                 ))}
               </tbody>
             </table>

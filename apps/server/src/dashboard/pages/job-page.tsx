@@ -1,5 +1,5 @@
 /** One job: its curves and events, live, and what can be asked of it. */
-import { useState } from "hono/jsx/dom";
+import { useEffect, useRef, useState } from "hono/jsx/dom";
 import { announce } from "../announcer.ts";
 import { api } from "../api.ts";
 import { explain } from "../api-failure.ts";
@@ -10,6 +10,7 @@ import { Confirm, type Question } from "../parts/dialog.tsx";
 import { LineChart } from "../parts/line-chart.tsx";
 import { Progress } from "../parts/meter.tsx";
 import { Badge, LoadState, Notice } from "../parts/notice.tsx";
+import { Pair } from "../parts/pair.tsx";
 import { hrefOf } from "../place.ts";
 import { useJobEvents } from "../use-job-events.ts";
 import { useResource } from "../use-resource.ts";
@@ -78,7 +79,9 @@ function Summary({ job, onChange }: { job: Job; onChange: () => void }) {
         )}
       </div>
       <Progress label="Progress" value={progress}>
-        {graft?.total_steps ? `step ${formatCount(graft.step ?? 0)} of ${formatCount(graft.total_steps)}` : "no steps yet"}
+        {graft?.total_steps
+          ? `step ${formatCount(graft.step ?? 0)} of ${formatCount(graft.total_steps)}`
+          : "no steps yet"}
         {left === undefined ? "" : `, ${formatDuration(left)} left`}
       </Progress>
       {job.error ? <Notice kind="error">{job.error.message}</Notice> : null}
@@ -98,7 +101,11 @@ function Summary({ job, onChange }: { job: Job; onChange: () => void }) {
         <summary>Settings</summary>
         <dl class="pairs">
           {Object.entries({ ...supervised?.hyperparameters, ...supervised?.adapter }).map(([name, value]) => (
-            <Pair key={`setting ${name}`} name={name} value={typeof value === "string" ? value : JSON.stringify(value)} />
+            <Pair
+              key={`setting ${name}`}
+              name={name}
+              value={typeof value === "string" ? value : JSON.stringify(value)}
+            />
           ))}
         </dl>
       </details>
@@ -147,7 +154,7 @@ function Curves({ events }: { events: readonly JobEvent[] }) {
 /** Asked for again when the job's state changes, and now and then while it goes on. */
 function Checkpoints({ id, status }: { id: string; status: string | undefined }) {
   const isGoing = status === "running" || status === "queued";
-  const checkpoints = useResource((signal) => api.checkpoints(id, signal), isGoing ? 5000 : undefined);
+  const checkpoints = useResource((signal) => api.checkpoints(id, signal), isGoing ? 5000 : undefined, status);
   const list = checkpoints.data?.data ?? [];
   return (
     <section class="card" aria-labelledby="checkpoints">
@@ -192,29 +199,32 @@ function Checkpoints({ id, status }: { id: string; status: string | undefined })
 
 function Messages({ events, isLive }: { events: readonly JobEvent[]; isLive: boolean }) {
   const messages = events.filter(({ type }) => type === "message").slice(-MESSAGES);
+  const log = useRef<HTMLDivElement>(null);
+  const isAtEnd = useRef(true);
+  // Who has scrolled up to read is left there.
+  useEffect(() => {
+    if (isAtEnd.current) log.current?.scrollTo({ top: log.current.scrollHeight });
+  }, [messages.length]);
+  const onScroll = (event: Event): void => {
+    const { scrollTop, scrollHeight, clientHeight } = event.currentTarget as HTMLElement;
+    isAtEnd.current = scrollTop + clientHeight > scrollHeight - 20;
+  };
   return (
     <section class="card" aria-labelledby="events">
       <h2 id="events">
         Events <span class={isLive ? "badge good" : "badge"}>{isLive ? "live" : "not live"}</span>
       </h2>
       {messages.length === 0 ? <p class="quiet">None yet.</p> : null}
-      <ol class="log" role="log" aria-label="Events of the job" tabindex={0}>
-        {messages.map(({ id, level, message, created_at: createdAt }) => (
-          <li key={id} class={level}>
-            <time>{formatTime(createdAt)}</time> {level === "info" ? "" : `${level}: `}
-            {message}
-          </li>
-        ))}
-      </ol>
+      <div ref={log} onScroll={onScroll} class="log" role="log" aria-label="Events of the job" tabindex={0}>
+        <ol>
+          {messages.map(({ id, level, message, created_at: createdAt }) => (
+            <li key={id} class={level}>
+              <time>{formatTime(createdAt)}</time> {level === "info" ? "" : `${level}: `}
+              {message}
+            </li>
+          ))}
+        </ol>
+      </div>
     </section>
-  );
-}
-
-function Pair({ name, value }: { name: string; value: string }) {
-  return (
-    <div>
-      <dt>{name}</dt>
-      <dd>{value}</dd>
-    </div>
   );
 }

@@ -35,9 +35,7 @@ export function JobsPage() {
     <>
       <LoadState resource={newest} what="jobs" />
       {newest.data && jobs.length === 0 ? (
-        <Empty command="graft jobs create --file data.jsonl">
-          No jobs yet. Fill in the form below, or type:
-        </Empty>
+        <Empty command="graft jobs create --file data.jsonl">No jobs yet. Fill in the form below, or type:</Empty>
       ) : null}
       {jobs.length > 0 ? (
         <section class="card" aria-label="Jobs">

@@ -5,6 +5,7 @@ import type { EngineStatus, Status } from "../api-types.ts";
 import { LineChart } from "../parts/line-chart.tsx";
 import { ShareMeter } from "../parts/meter.tsx";
 import { Notice } from "../parts/notice.tsx";
+import { Pair } from "../parts/pair.tsx";
 import { hrefOf } from "../place.ts";
 import { feed, type Sample } from "../status-feed.ts";
 import { useStore } from "../value-store.ts";
@@ -30,7 +31,11 @@ function Figures({ status, samples }: { status: Status; samples: readonly Sample
         <Notice kind="error">The engine is being started again. Requests are refused until it is ready.</Notice>
       )}
       <dl class="tiles">
-        <Tile name="Model" value={status.model} detail={`${status.model_type}, context ${formatCount(status.max_model_len)}`} />
+        <Tile
+          name="Model"
+          value={status.model}
+          detail={`${status.model_type}, context ${formatCount(status.max_model_len)}`}
+        />
         <Tile name="Device" value={status.device} detail={`up ${formatDuration(status.uptime_seconds)}`} />
         <Tile
           name="Requests"
@@ -183,7 +188,13 @@ interface TimeLine {
   readonly of: (sample: Sample) => number | null;
 }
 
-function TimeChart(props: { title: string; samples: readonly Sample[]; lines: readonly TimeLine[]; leastMax: number; format: (x: number | null) => string }) {
+function TimeChart(props: {
+  title: string;
+  samples: readonly Sample[];
+  lines: readonly TimeLine[];
+  leastMax: number;
+  format: (x: number | null) => string;
+}) {
   const { title, samples, lines, leastMax, format } = props;
   const latest = samples.at(-1)?.atMs ?? 0;
   return (
@@ -209,15 +220,6 @@ function Tile({ name, value, detail }: { name: string; value: string; detail: st
       <dd>
         <b>{value}</b> <span>{detail}</span>
       </dd>
-    </div>
-  );
-}
-
-function Pair({ name, value }: { name: string; value: string }) {
-  return (
-    <div>
-      <dt>{name}</dt>
-      <dd>{value}</dd>
     </div>
   );
 }

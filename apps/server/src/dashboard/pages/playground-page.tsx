@@ -137,7 +137,13 @@ function AnswerBox({ answer, label }: { answer: Answer; label: string }) {
   const { state, text, error } = answer;
   return (
     <>
-      <pre class="answer" role="region" tabindex={0} aria-label={label} aria-busy={state === "streaming" ? "true" : "false"}>
+      <pre
+        class="answer"
+        role="region"
+        tabindex={0}
+        aria-label={label}
+        aria-busy={state === "streaming" ? "true" : "false"}
+      >
         {text}
       </pre>
       <p class="quiet figures">{figuresOf(answer)}</p>

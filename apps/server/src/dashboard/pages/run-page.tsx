@@ -5,6 +5,7 @@ import { byMetric } from "../compare-runs.ts";
 import { formatCount, formatFigure, formatInterval, formatTime } from "../format.ts";
 import { IntervalPlot } from "../parts/interval-plot.tsx";
 import { Badge, LoadState, Notice } from "../parts/notice.tsx";
+import { Pair } from "../parts/pair.tsx";
 import { hrefOf } from "../place.ts";
 import { useResource } from "../use-resource.ts";
 
@@ -29,17 +30,10 @@ function Figures({ run }: { run: Run }) {
         <Badge text={state} />
         {error === null ? null : <Notice kind="error">{error}</Notice>}
         <dl class="pairs">
-          {Object.entries({
-            Model: model,
-            Adapter: adapter ?? "none",
-            Began: formatTime(createdAt),
-            Ended: finishedAt === null ? "not yet" : formatTime(finishedAt),
-          }).map(([name, value]) => (
-            <div key={name}>
-              <dt>{name}</dt>
-              <dd>{value}</dd>
-            </div>
-          ))}
+          <Pair name="Model" value={model} />
+          <Pair name="Adapter" value={adapter ?? "none"} />
+          <Pair name="Began" value={formatTime(createdAt)} />
+          <Pair name="Ended" value={finishedAt === null ? "not yet" : formatTime(finishedAt)} />
         </dl>
         {results.flatMap(({ task, contamination }) =>
           contamination.map((line) => (

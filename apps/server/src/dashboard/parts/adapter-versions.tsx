@@ -18,7 +18,7 @@ interface Props {
 
 export function AdapterVersions({ adapter, onChange, ask }: Props) {
   const { name, parameters, virtual_tokens: virtualTokens, tier, bytes } = adapter;
-  const versions = useResource((signal) => api.versions(name, signal));
+  const versions = useResource((signal) => api.versions(name, signal), undefined, adapter.current_version);
   const [error, setError] = useState<unknown>(undefined);
   const changed = (text: string): void => {
     announce(text);

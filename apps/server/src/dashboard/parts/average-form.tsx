@@ -7,6 +7,8 @@ import { textOf } from "../form-fields.ts";
 import { useForm } from "../use-form.ts";
 import { Notice } from "./notice.tsx";
 
+const LISTED = 200;
+
 export function AverageForm({ adapters, onDone }: { adapters: readonly Adapter[]; onDone: () => void }) {
   const { isBusy, error, onSubmit } = useForm(async (fields, form) => {
     const parts = fields.getAll("part").filter((part) => typeof part === "string");
@@ -30,12 +32,15 @@ export function AverageForm({ adapters, onDone }: { adapters: readonly Adapter[]
           </label>
           <fieldset class="list">
             <legend>Adapters</legend>
-            {adapters.map(({ name, method }) => (
+            {adapters.slice(0, LISTED).map(({ name, method }) => (
               <label key={name} class="check">
                 <input type="checkbox" name="part" value={name} /> {name} <span class="quiet">{method}</span>
               </label>
             ))}
           </fieldset>
+          {adapters.length > LISTED ? (
+            <p class="quiet">The first {LISTED} are listed. POST /v1/adapters averages any.</p>
+          ) : null}
           {error === undefined ? null : <Notice kind="error">{explain(error)}</Notice>}
           <div class="actions">
             <button type="submit" class="primary" disabled={isBusy}>

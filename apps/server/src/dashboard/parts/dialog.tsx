@@ -4,7 +4,7 @@ import type { Child } from "hono/jsx/dom";
 import { explain } from "../api-failure.ts";
 import { Notice } from "./notice.tsx";
 
-/** Open as long as it is rendered. `onClose`: after Escape. */
+/** Open as long as it is rendered. `onClose`: the browser has closed it, after Escape. */
 export function Dialog({ title, onClose, children }: { title: string; onClose: () => void; children?: Child }) {
   const dialog = useRef<HTMLDialogElement>(null);
   const id = useId();
@@ -14,8 +14,12 @@ export function Dialog({ title, onClose, children }: { title: string; onClose: (
     // Closed before it leaves the page, or the focus is not given back.
     return () => current?.close();
   }, []);
+  const onClosed = (event: Event): void => {
+    // Otherwise it was closed because it is rendered no more.
+    if ((event.currentTarget as HTMLElement).isConnected) onClose();
+  };
   return (
-    <dialog ref={dialog} aria-labelledby={id} onCancel={onClose}>
+    <dialog ref={dialog} aria-labelledby={id} onClose={onClosed}>
       <h2 id={id}>{title}</h2>
       {children}
     </dialog>
@@ -50,7 +54,7 @@ export function Confirm({ question, onClose }: { question: Question; onClose: ()
       {error === undefined ? null : <Notice kind="error">{explain(error)}</Notice>}
       <div class="actions">
         <button type="button" autofocus onClick={onClose}>
-          Keep
+          Keep as it is
         </button>
         <button type="button" class="danger" disabled={isBusy} onClick={() => void run()}>
           {question.action}

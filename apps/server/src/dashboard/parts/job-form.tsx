@@ -59,7 +59,11 @@ export function JobForm() {
       <div class="fields">
         <label>
           Method
-          <select name="method" value={method} onChange={(event: Event) => setMethod((event.target as HTMLSelectElement).value)}>
+          <select
+            name="method"
+            value={method}
+            onChange={(event: Event) => setMethod((event.target as HTMLSelectElement).value)}
+          >
             {methods.map(({ name }) => (
               <option key={name} value={name}>
                 {name}
@@ -75,7 +79,15 @@ export function JobForm() {
         <NumberField name="batch_size" label="Batch size" />
         <label>
           Suffix of the name
-          <input name="suffix" maxlength={64} pattern="[A-Za-z0-9_.\-]*" title="letters, digits, _ . and -" autocomplete="off" spellcheck={false} placeholder="none" />
+          <input
+            name="suffix"
+            maxlength={64}
+            pattern="[A-Za-z0-9_.\-]*"
+            title="letters, digits, _ . and -"
+            autocomplete="off"
+            spellcheck={false}
+            placeholder="none"
+          />
         </label>
       </div>
       <details>
@@ -99,7 +111,12 @@ export function JobForm() {
         </label>
         <label>
           Further adapter settings, as PEFT spells them, in JSON
-          <textarea name="settings" rows={3} spellcheck={false} placeholder='{"target_modules": ["q_proj", "v_proj"]}' />
+          <textarea
+            name="settings"
+            rows={3}
+            spellcheck={false}
+            placeholder='{"target_modules": ["q_proj", "v_proj"]}'
+          />
         </label>
       </details>
       {error === undefined ? null : <Notice kind="error">{explain(error)}</Notice>}
