@@ -12,6 +12,7 @@ test("Ctrl-C lets a running request end, then everything does; only the engine's
       process.execPath,
       join(root, "apps/cli/src/main.ts"),
       ...["serve", "--model", join(root, "models/graft-micro-llama"), "--port", "0", "--json"],
+      ...["--log-format", "text"],
       ...["--data-dir", mkdtempSync(join(tmpdir(), "serve-"))],
     ],
     // A group of its own, as a shell gives each command.

@@ -1,5 +1,4 @@
 /** The device: the only owner of WebGPU objects. Everything above it speaks of bytes, kernels and dispatches. */
-import { create, globals } from "webgpu";
 import { DeviceLost, DeviceOutOfMemory, DeviceUnavailable, DeviceValidationError } from "./errors.ts";
 import { Tuner } from "./autotune.ts";
 import type { MatmulTile } from "./kernels/matmul.ts";
@@ -82,7 +81,7 @@ const WANTED_FEATURES = ["subgroups", "shader-f16", "timestamp-query"] as const;
  * Throws DeviceUnavailable if there is none or it lacks a limit that was asked for.
  */
 export async function openDevice(options: OpenDeviceOptions = {}): Promise<Device> {
-  const gpu = obtainGpu(options);
+  const gpu = await obtainGpu(options);
   const adapter = await withQuietStderr(() =>
     gpu.requestAdapter({ powerPreference: options.powerPreference ?? "high-performance" }),
   );
@@ -107,9 +106,11 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<Devic
   return new Device(gpu, adapter, device, limits, isTuned ? options.tuning : undefined);
 }
 
-function obtainGpu(options: OpenDeviceOptions): GPU {
+async function obtainGpu(options: OpenDeviceOptions): Promise<GPU> {
   const browser = (globalThis as { navigator?: { gpu?: GPU } }).navigator?.gpu;
   if (browser) return browser;
+  // Not before a device is wanted: a process that only reads configs has no driver in it, and a browser no binding.
+  const { create, globals } = await import("webgpu");
   Object.assign(globalThis, globals);
   const { enable = [], disable = [] } = options.toggles ?? {};
   const flags = [

@@ -8,9 +8,11 @@ import { f32, i32 } from "../graph/op-case.ts";
 interface GroupedMatmulAttrs extends Record<string, unknown> {
   transB: boolean;
   scale: number;
+  /** Set by the fusion pass: the last input is added. */
+  hasResidual?: boolean;
 }
 
-/** Inputs x [rows, k], w [groups, k, n] or [groups, n, k], group [rows] i32; output [rows, n]. */
+/** Inputs x [rows, k], w [groups, k, n] or [groups, n, k], group [rows] i32, (residual [rows, n]); output [rows, n]. */
 export const groupedMatmulOp = defineOp<GroupedMatmulAttrs>({
   name: "grouped_matmul",
   takesStack: 1,
@@ -21,22 +23,34 @@ export const groupedMatmulOp = defineOp<GroupedMatmulAttrs>({
       throw new ShapeError(`grouped_matmul: x is [${x!.shape}], w [${w!.shape}]`);
     return [{ shape: x!.shape.with(-1, n), dtype: "f32" }];
   },
-  interpret({ inputs: [x, w, group], outputs: [y], inputSpecs, attrs: { transB, scale } }) {
+  interpret({ inputs: [x, w, group, residual], outputs: [y], inputSpecs, attrs }) {
+    const { transB, scale, hasResidual = false } = attrs;
     const dims = { ...matmulDims(inputSpecs, transB), scale };
-    groupedMatmulKernel.reference({ x: x!, w: w!, group: group!, y: y! }, dims, { transB, wide: false });
+    // Not read where there is none.
+    const buffers = { x: x!, w: w!, group: group!, residual: residual ?? y!, y: y! };
+    groupedMatmulKernel.reference(buffers, dims, { transB, wide: false, hasResidual });
   },
+  absorbAdd: (attrs) => (attrs.hasResidual ? undefined : { ...attrs, hasResidual: true }),
   lower(call) {
-    const { transB, scale } = call.attrs;
+    const { transB, scale, hasResidual = false } = call.attrs;
     const dims = { ...matmulDims(call.inputs, transB), scale };
-    const buffers = { x: call.in(0), w: call.in(1), group: call.in(2), y: call.out(0) };
-    call.run(groupedMatmulKernel, { transB, wide: transB && dims.k % 4 === 0 }, dims, buffers);
+    const buffers = {
+      x: call.in(0),
+      w: call.in(1),
+      group: call.in(2),
+      ...(hasResidual ? { residual: call.in(3) } : {}),
+      y: call.out(0),
+    };
+    call.run(groupedMatmulKernel, { transB, wide: transB && dims.k % 4 === 0, hasResidual }, dims, buffers);
   },
-  cases: [true, false].map((transB) => ({
-    name: transB ? "wT" : "w",
-    inputs: [f32(5, 8), transB ? f32(3, 6, 8) : f32(3, 8, 6), i32(5)],
-    attrs: { transB, scale: 0.5 },
-    fill: { 2: (i: number) => [2, -1, 0, 1, 2][i]! },
-  })),
+  cases: [true, false].flatMap((transB) =>
+    [false, true].map((hasResidual) => ({
+      name: `${transB ? "wT" : "w"}${hasResidual ? " with a residual" : ""}`,
+      inputs: [f32(5, 8), transB ? f32(3, 6, 8) : f32(3, 8, 6), i32(5), ...(hasResidual ? [f32(5, 6)] : [])],
+      attrs: { transB, scale: 0.5, hasResidual },
+      fill: { 2: (i: number) => [2, -1, 0, 1, 2][i]! },
+    })),
+  ),
 });
 
 function matmulDims([x, w]: readonly Spec[], transB: boolean) {
