@@ -1,5 +1,5 @@
 /** Figures for Prometheus. Names that begin with "vllm:" are the ones that Kubernetes' Gateway API inference extension reads by default. */
-import type { Engine, EngineEvent, EngineRequest, EngineStats } from "@graft/core/engine";
+import type { EngineEvent, EngineRequest, EngineStats } from "@graft/core/engine";
 import type { MiddlewareHandler } from "hono";
 import { routePath } from "hono/route";
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";

@@ -116,7 +116,9 @@ function compile(source: string, where: string): Pattern {
     const found = pattern.exec(text);
     spentMs += performance.now() - since;
     if (spentMs > MAX_PATTERN_MS)
-      throw new ConfigError(`${where}: the regular expression ${source} takes too long to match; write it without nested repetitions`);
+      throw new ConfigError(
+        `${where}: the regular expression ${source} takes too long to match; write it without nested repetitions`,
+      );
     return found;
   };
   return { exec, test: (text) => exec(text) !== null };

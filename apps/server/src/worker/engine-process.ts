@@ -81,8 +81,9 @@ export class EngineProcess {
 
   /** Points names at versions that were checked before, without reading them. */
   async registerAdapters(adapters: readonly Omit<AdapterInfo, "tier">[]): Promise<void> {
-    await this.#worker().register(adapters);
-    for (const info of adapters) this.#adapters.set(info.name, { ...info, tier: "disk" });
+    const infos = adapters.map((info) => ({ ...info, tier: "disk" as const }));
+    await this.#worker().register(infos);
+    for (const info of infos) this.#adapters.set(info.name, info);
   }
 
   async pinAdapter(name: string, isPinned: boolean): Promise<AdapterInfo> {
@@ -108,7 +109,8 @@ export class EngineProcess {
   /** Asks where they are. While the process is away: as last heard. */
   async refreshAdapters(): Promise<void> {
     if (this.#state.name !== "ready") return;
-    for (const info of await this.#state.worker.adapters()) if (this.#adapters.has(info.name)) this.#adapters.set(info.name, info);
+    for (const info of await this.#state.worker.adapters())
+      if (this.#adapters.has(info.name)) this.#adapters.set(info.name, info);
   }
 
   /** Hashes of versions that a name points at or a request holds: their files may still have to be read. */
@@ -160,10 +162,10 @@ export class EngineProcess {
 
   /** Their files are read when they are asked for: one that has changed or gone fails its requests, and says so. */
   async #restoreAdapters(worker: WorkerProcess): Promise<void> {
-    const before = this.adapters().map(({ tier: _, ...info }) => info);
+    const before = this.adapters().map((info) => ({ ...info, tier: "disk" as const }));
     if (before.length === 0) return;
     await worker.register(before);
-    for (const info of before) this.#adapters.set(info.name, { ...info, tier: "disk" });
+    for (const info of before) this.#adapters.set(info.name, info);
   }
 
   /** Called once for each process that died, whenever that was; plans the next one. */

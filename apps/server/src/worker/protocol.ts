@@ -89,7 +89,7 @@ const engineRequest: z.ZodType<EngineRequest> = z.strictObject({
     .exactOptional(),
 } satisfies Record<keyof EngineRequest, z.ZodType>);
 
-const registeredAdapter = z.strictObject({
+const adapterInfo: z.ZodType<AdapterInfo> = z.strictObject({
   name: z.string(),
   version: z.string(),
   path: z.string(),
@@ -98,8 +98,8 @@ const registeredAdapter = z.strictObject({
   bytes: number,
   virtualTokens: number,
   isPinned: z.boolean(),
+  tier: z.enum(["disk", "host", "device"]),
 });
-const adapterInfo: z.ZodType<AdapterInfo> = registeredAdapter.extend({ tier: z.enum(["disk", "host", "device"]) });
 
 // The server makes them of what it has checked itself.
 const trainOptions = z.custom<TrainRunOptions>((value) => typeof value === "object" && value !== null);
@@ -111,7 +111,7 @@ const toWorker = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("cancel"), id }),
   z.strictObject({ type: z.literal("load"), id, name: z.string(), path: z.string() }),
   z.strictObject({ type: z.literal("unload"), id, name: z.string() }),
-  z.strictObject({ type: z.literal("register"), id, adapters: z.array(registeredAdapter) }),
+  z.strictObject({ type: z.literal("register"), id, adapters: z.array(adapterInfo) }),
   z.strictObject({ type: z.literal("pin"), id, name: z.string(), isPinned: z.boolean() }),
   z.strictObject({ type: z.literal("adapters"), id }),
   z.strictObject({ type: z.literal("versions"), id }),

@@ -24,7 +24,10 @@ interface Stream {
   wake: () => void;
 }
 
-type CallMessage = Extract<ToWorker, { type: "load" | "unload" | "register" | "pin" | "adapters" | "versions" | "stats" }>;
+type CallMessage = Extract<
+  ToWorker,
+  { type: "load" | "unload" | "register" | "pin" | "adapters" | "versions" | "stats" }
+>;
 
 interface Call {
   readonly resolve: (reply: Reply) => void;
@@ -113,7 +116,7 @@ export class WorkerProcess {
     await this.#call({ type: "unload", id: this.#newId(), name }, "unloaded");
   }
 
-  async register(adapters: readonly Omit<AdapterInfo, "tier">[]): Promise<void> {
+  async register(adapters: readonly AdapterInfo[]): Promise<void> {
     await this.#call({ type: "register", id: this.#newId(), adapters: [...adapters] }, "registered");
   }
 
@@ -176,10 +179,7 @@ export class WorkerProcess {
     }
   }
 
-  async #call<T extends Reply["type"]>(
-    message: CallMessage,
-    expected: T,
-  ): Promise<Extract<Reply, { type: T }>> {
+  async #call<T extends Reply["type"]>(message: CallMessage, expected: T): Promise<Extract<Reply, { type: T }>> {
     this.#assertAlive();
     const { promise, resolve, reject } = Promise.withResolvers<Reply>();
     this.#calls.set(message.id, { resolve, reject });

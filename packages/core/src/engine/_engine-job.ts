@@ -126,7 +126,9 @@ export class EngineJob implements Job {
     if (maxNewTokens === 0) return { reason: "length" };
     const entry = (): { logprob?: TokenLogprob } => {
       if (logprobs === undefined) return {};
-      return { logprob: typeof given === "number" ? { id, logprob: given, top: [] } : tokenLogprob(given, id, logprobs) };
+      return {
+        logprob: typeof given === "number" ? { id, logprob: given, top: [] } : tokenLogprob(given, id, logprobs),
+      };
     };
     if (this.#eos.has(id)) return { reason: "stop", ...entry() };
     this.ids.push(id);

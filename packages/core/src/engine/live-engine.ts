@@ -386,7 +386,10 @@ class LiveEngine implements DeviceEngine {
     const waitMs = Math.min(MAX_TIMER_MS, Math.max(0, Math.ceil(next - performance.now())));
     this.#deadlineTimer = setTimeout(() => {
       for (const job of this.#scheduler.expire(performance.now()))
-        this.#fail(job, new DeadlineExceeded(`the request was not done within the ${job.request.deadlineMs} ms it gave`));
+        this.#fail(
+          job,
+          new DeadlineExceeded(`the request was not done within the ${job.request.deadlineMs} ms it gave`),
+        );
       this.#watchDeadlines();
     }, waitMs);
   }
