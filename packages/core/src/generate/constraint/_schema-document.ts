@@ -78,3 +78,33 @@ function decoded(part: string): string {
     return part;
   }
 }
+
+/** Throws ConfigError for the schema at a place. */
+export function fail(place: string, why: string): never {
+  throw new ConfigError(`schema ${place}: ${why}`);
+}
+
+/** Throw ConfigError for a keyword of another type. */
+export function asArray(value: Json, place: string, word: string): readonly Json[] {
+  return Array.isArray(value) ? (value as readonly Json[]) : fail(place, `${word} is ${describe(value)}, not a list`);
+}
+
+export function asText(value: Json, place: string, word: string): string {
+  return typeof value === "string" ? value : fail(place, `${word} is ${describe(value)}, not a text`);
+}
+
+export function asCount(value: Json, place: string, word: string): number {
+  const isCount = typeof value === "number" && Number.isInteger(value) && value >= 0;
+  return isCount ? value : fail(place, `${word} is ${describe(value)}, not a whole number from 0`);
+}
+
+export function asNumber(value: Json, place: string, word: string): number {
+  const isNumber = typeof value === "number" && Number.isFinite(value);
+  return isNumber ? value : fail(place, `${word} is ${describe(value)}, not a number`);
+}
+
+/** JSON for an error. */
+export function describe(value: Json): string {
+  const text = JSON.stringify(value);
+  return text.length > 60 ? `${text.slice(0, 60)}...` : text;
+}

@@ -1,12 +1,12 @@
 /** Grammars of the JSON texts that a JSON Schema (2020-12, without what no grammar can keep) allows. */
 import { ConfigError } from "../../errors/index.ts";
-import { formats } from "./_formats.ts";
 import { alt, EMPTY, literal, NEVER, type Node, oneOfTexts, repeat, rule, type Rule, seq } from "./_grammar.ts";
 import * as json from "./_json-text.ts";
 import { numberRange } from "./_number-range.ts";
 import { patternGrammar } from "./_pattern.ts";
-import { checkSize } from "./_schema-document.ts";
-import { type Conjunction, fail, type JsonType, type Shape, shapeReader, writtenTypes } from "./_shape.ts";
+import { checkSize, fail } from "./_schema-document.ts";
+import { type Conjunction, type JsonType, type Shape, writtenTypes } from "./_shape.ts";
+import { shapeReader } from "./_shape-reader.ts";
 
 export type { Node } from "./_grammar.ts";
 export { checkSize } from "./_schema-document.ts";
@@ -20,7 +20,7 @@ export const anyObject: Node = json.anyObject;
  */
 export function schemaGrammar(schema: unknown): Node {
   checkSize(schema);
-  const read = shapeReader(schema, formats);
+  const read = shapeReader(schema);
   const root: Conjunction = [{ place: "#", schema }];
   const entries = new Map<string, Entry>();
   const open: Conjunction[] = [];
