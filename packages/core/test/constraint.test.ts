@@ -215,6 +215,7 @@ test("a vocabulary without the letters that a schema asks for is an error, not a
 const refused: readonly (readonly [unknown, string])[] = [
   [12, "schema #: is 12, not a schema"],
   [undefined, "has a undefined"],
+  [JSON.parse('{"const": 1e999}'), "has a number that is too large"],
   [{ type: "text" }, 'schema #: type is "text"'],
   [{ type: [] }, "schema #: type is []"],
   [{ properties: { a: { items: { not: {} } } } }, 'schema #/properties/a/items: "not" cannot be kept'],

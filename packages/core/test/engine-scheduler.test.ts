@@ -257,7 +257,7 @@ test.each(configurations)("whatever comes, nothing is lost, mixed up, kept or le
   for (const key of ["finished", "cancelled", "failed", "expired"] as const) expect(totals[key]).toBeGreaterThan(10);
   expect(totals.busy > 0).toBe(limits.maxWaitingTokens !== undefined);
   expect(totals.cached > 0).toBe(limits.prefixCache !== false);
-  if (limits.pages * limits.pageSize < 100) expect(totals.preemptions).toBeGreaterThan(0);
+  if (limits.pages * limits.pageSize <= 60) expect(totals.preemptions).toBeGreaterThan(0);
   // 40 requests of at most 54 tokens each, all of them before this one, one row each pass.
   expect(totals.longest).toBeLessThan(40 * 54);
 });
@@ -280,6 +280,7 @@ test("two adapters that always have something waiting are served alike, however 
   const scheduler = new Scheduler<Request>(limits, open);
   const random = new Random(3);
   const served = { greedy: 0, modest: 0 };
+  const computed = new Map<Request, number>();
   const longestPrompt = 30;
   const feed = (): void => {
     for (const [adapter, ahead] of [

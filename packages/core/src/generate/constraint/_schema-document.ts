@@ -28,7 +28,9 @@ export function checkSize(schema: unknown): asserts schema is Json {
         characters += Array.isArray(value) ? 0 : name.length;
         open.push([child, depth + 1]);
       }
-    } else if (value === undefined || !["boolean", "number", "object"].includes(typeof value))
+    } else if (typeof value === "number" && !Number.isFinite(value))
+      throw new ConfigError("schema: has a number that is too large");
+    else if (!["boolean", "number", "object"].includes(typeof value))
       throw new ConfigError(`schema: has a ${typeof value}, which JSON does not have`);
     if (values > MAX_VALUES) throw new ConfigError(`schema: has more than ${MAX_VALUES} values`);
     if (characters > MAX_CHARACTERS) throw new ConfigError(`schema: has more than ${MAX_CHARACTERS} characters`);
