@@ -36,7 +36,7 @@ const core: Readonly<Record<string, readonly string[]>> = {
 /** Folders where an import of the device is wrong. */
 const withoutDevice = /^packages\/core\/src\/(errors|random|io|text|data)\/|^apps\/server\/src\/routes\//;
 /** The scheduler and what it is made of: pure, so that it can be tested without a device, a clock or a model. */
-const pure = /^packages\/core\/src\/engine\/(scheduler|fair-queue|prefix-cache|page-pool|turn-policy)\.ts$/;
+const pure = /^packages\/core\/src\/engine\/(scheduler|fair-queue|prefix-cache|page-pool|share-rows|turn-policy)\.ts$/;
 
 /** Only an app's config.ts reads the environment; the two commands that start tools hand on what they were given. */
 const readsEnvironment = /(?<!")\b(?:process|Bun|import\.meta)\.env\b/;

@@ -25,7 +25,8 @@ export interface Command<S extends z.ZodObject = z.ZodObject> {
   readonly name: string;
   readonly summary: string;
   readonly description?: string;
-  readonly positional?: Positional;
+  /** Several in their order. */
+  readonly positional?: Positional | readonly Positional[];
   readonly examples: readonly string[];
   readonly options: S;
   /** Returns the exit code. */
@@ -44,6 +45,8 @@ export class UsageError extends Error {
 interface Field {
   readonly name: string;
   readonly flag: string;
+  /** One letter that stands for the flag: `.meta({ short: "f" })`. */
+  readonly short: string | undefined;
   readonly kind: "boolean" | "number" | "array" | "object" | "string";
   readonly description: string;
   readonly fallback: unknown;
@@ -64,6 +67,7 @@ export function fieldsOf(schema: z.ZodObject): Field[] {
   return Object.entries(json.properties ?? {}).map(([name, property]) => ({
     name,
     flag: toKebab(name),
+    short: property.short,
     kind: kindOf(property),
     description: property.description ?? "",
     fallback: property.default,
@@ -76,6 +80,7 @@ interface JsonProperty {
   readonly anyOf?: readonly JsonProperty[];
   readonly description?: string;
   readonly default?: unknown;
+  readonly short?: string;
 }
 
 function kindOf(property: JsonProperty): Field["kind"] {
@@ -97,7 +102,7 @@ export function canonicalArguments(args: readonly string[], fields: readonly Fie
   const byFlag = new Map(fields.map((field) => [field.flag, field]));
   const out: string[] = [];
   for (let i = 0; i < args.length; i++) {
-    const arg = args[i]!;
+    const arg = longForm(args[i]!, fields);
     if (arg === "--") return [...out, ...args.slice(i)];
     const match = /^--([A-Za-z][\w-]*)(?:=(.*))?$/s.exec(arg);
     if (!match) {
@@ -122,6 +127,12 @@ export function canonicalArguments(args: readonly string[], fields: readonly Fie
     out.push(`--${field.flag}=${isNegated ? value === "false" : value}`);
   }
   return out;
+}
+
+/** `--follow` of `-f`. */
+function longForm(arg: string, fields: readonly Field[]): string {
+  const field = /^-[a-z]$/i.test(arg) ? fields.find(({ short }) => short === arg[1]) : undefined;
+  return field ? `--${field.flag}` : arg;
 }
 
 /** A flag's text as the schema's type. Lists are JSON, or words between commas, or the flag several times. */
@@ -189,10 +200,11 @@ async function parse<S extends z.ZodObject>(
     .description(command.description ?? command.summary)
     .exitOverride()
     .configureOutput({ writeErr: () => undefined, outputError: () => undefined });
-  if (command.positional) program.argument(command.positional.syntax, command.positional.description);
+  for (const { syntax, description } of [command.positional ?? []].flat()) program.argument(syntax, description);
   for (const field of fields) {
     const value = field.kind === "boolean" ? "[true|false]" : `<${field.kind === "array" ? "list" : field.kind}>`;
-    const option = new Option(`--${field.flag} ${value}`, describe(field));
+    const short = field.short === undefined ? "" : `-${field.short}, `;
+    const option = new Option(`${short}--${field.flag} ${value}`, describe(field));
     option.argParser((text: string, before: unknown) => {
       given[field.name] = readValue(field, text, before);
       return given[field.name];

@@ -18,6 +18,9 @@ export const config = {
     files: env.VK_DRIVER_FILES ?? env.VK_ICD_FILENAMES,
   },
   apiKey: env.GRAFT_API_KEY,
+  /** Of the server that commands talk to. */
+  serverUrl: env.GRAFT_URL === "" ? undefined : env.GRAFT_URL,
+  defaultServerUrl: "http://127.0.0.1:8000",
   /** Of a Postgres server that keeps what a server would keep in SQLite. */
   databaseUrl: env.DATABASE_URL,
   /** Of the model that judges answers. */

@@ -23,7 +23,7 @@ export const commands: Readonly<
     load: () => load(import("./commands/merge.ts")),
   },
   "adapters ls": {
-    summary: "list adapter folders",
+    summary: "list adapter folders, or a server's adapters",
     load: () => load(import("./commands/adapters/ls.ts")),
   },
   "adapters show": {
@@ -46,6 +46,22 @@ export const commands: Readonly<
     summary: "make a LoRA of any adapter that can be merged",
     load: () => load(import("./commands/adapters/convert.ts")),
   },
+  "adapters push": {
+    summary: "upload an adapter folder to a server",
+    load: () => load(import("./commands/adapters/push.ts")),
+  },
+  "adapters pull": {
+    summary: "download an adapter from a server",
+    load: () => load(import("./commands/adapters/pull.ts")),
+  },
+  "adapters publish": {
+    summary: "make a version of a server's adapter the one that requests get",
+    load: () => load(import("./commands/adapters/publish.ts")),
+  },
+  "adapters rollback": {
+    summary: "go back to the version of a server's adapter that was published before",
+    load: () => load(import("./commands/adapters/rollback.ts")),
+  },
   quantize: {
     summary: "quantise a model's linear layers and write a model folder",
     load: () => load(import("./commands/quantize.ts")),
@@ -54,6 +70,29 @@ export const commands: Readonly<
     summary: "serve a base and its adapters over HTTP, OpenAI-compatible",
     load: () => load(import("./commands/serve.ts")),
   },
+  ps: { summary: "say what a server has and does", load: () => load(import("./commands/ps.ts")) },
+  chat: { summary: "talk to a model that a server serves", load: () => load(import("./commands/chat.ts")) },
+  "jobs create": {
+    summary: "train an adapter on a server",
+    load: () => load(import("./commands/jobs/create.ts")),
+  },
+  "jobs ls": { summary: "list a server's fine-tuning jobs", load: () => load(import("./commands/jobs/ls.ts")) },
+  "jobs logs": {
+    summary: "show what happened in a fine-tuning job",
+    load: () => load(import("./commands/jobs/logs.ts")),
+  },
+  "jobs cancel": { summary: "end a fine-tuning job", load: () => load(import("./commands/jobs/cancel.ts")) },
+  "jobs pause": {
+    summary: "have a fine-tuning job save and wait",
+    load: () => load(import("./commands/jobs/pause.ts")),
+  },
+  "jobs resume": {
+    summary: "go on with a paused fine-tuning job",
+    load: () => load(import("./commands/jobs/resume.ts")),
+  },
+  "keys create": { summary: "make an API key of a server", load: () => load(import("./commands/keys/create.ts")) },
+  "keys ls": { summary: "list a server's API keys", load: () => load(import("./commands/keys/ls.ts")) },
+  "keys revoke": { summary: "revoke an API key of a server", load: () => load(import("./commands/keys/revoke.ts")) },
   "runs ls": { summary: "list the runs that were recorded", load: () => load(import("./commands/runs/ls.ts")) },
   "runs show": {
     summary: "show a run's figures, settings and hashes",
@@ -91,6 +130,10 @@ export const commands: Readonly<
   bench: {
     summary: "measure the device's ceilings, the kernels against them, and a training step, a mixed batch",
     load: () => load(import("./commands/bench.ts")),
+  },
+  "bench serve": {
+    summary: "measure a server: tokens a second and latencies, with adapters of mixed kinds and without",
+    load: () => load(import("./commands/bench/serve.ts")),
   },
   doctor: {
     summary: "say what was found on this machine and what could be better",

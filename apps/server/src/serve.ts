@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Logger, pino } from "pino";
 import { createAdapterShelf } from "./adapter-shelf.ts";
+import { adapterFolderUse } from "./adapters/folder-use.ts";
 import { createApp } from "./app.ts";
 import { databaseName, lockData, openBlobs, openStore } from "./db/index.ts";
 import { JobRunner } from "./jobs/job-runner.ts";
@@ -77,7 +78,7 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
       { now },
     );
     opened.push(() => store.close());
-    await blobs.sweep({ files: store.isFileUsed, folders: store.isVersionUsed });
+    await blobs.sweep({ files: store.isFileUsed, folders: adapterFolderUse(store, blobs) });
     const engine = await EngineProcess.start({ engine: engineOptions(options), log, onReady: () => jobs.wake() });
     opened.push(() => engine.close());
     const shelf = createAdapterShelf({ engine, store, blobs, base, modelName: servedModelName, now, log });
@@ -118,7 +119,7 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
         bodyLimit: 16 * MiB,
         uploadLimit,
         bodyTimeoutMs: options.bodyTimeoutMs ?? 60_000,
-        adapterRoots: options.adapterRoots ?? [],
+        adapterRoots: [dataDir, ...(options.adapterRoots ?? [])],
         corsOrigins: options.corsOrigins ?? [],
       },
       startedAt: now(),

@@ -1,7 +1,16 @@
 /** Bytes by their hash, and the lock on the data directory. */
 import { afterAll, describe, expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ConfigError } from "@graft/core/errors";
@@ -157,6 +166,25 @@ test("an adapter's folder is there whole or not at all, is written once, and goe
   expect(await blobs.removeFolder(hash, always)).toBe(false);
   expect(await blobs.sweep({ files: never, folders: never })).toEqual({ partials: 0, files: 0, folders: 1 });
   expect(tree(data)).toEqual([]);
+});
+
+test("a stage is a folder that goes when the work on it has ended, by itself or by a crash", async () => {
+  const data = newFolder();
+  const blobs = openBlobs(data);
+  const whole = await blobs.stage(async (staged) => {
+    writeFileSync(join(staged, "adapter_config.json"), "{}");
+    expect((await blobs.sweep({ files: always, folders: always })).partials).toBe(0);
+    const move = (folder: string): void =>
+      renameSync(join(staged, "adapter_config.json"), join(folder, "adapter_config.json"));
+    return blobs.putFolder("0123456789abcdef", move, (folder) => Promise.resolve(folder));
+  });
+  expect(readdirSync(whole)).toEqual(["adapter_config.json"]);
+  await expect(blobs.stage(() => Promise.reject(new TypeError("damaged")))).rejects.toThrow(new TypeError("damaged"));
+  expect(tree(data)).toEqual(["adapter_config.json"]);
+  mkdirSync(join(data, "blobs/adapters/.stage.partial-dead"));
+  writeFileSync(join(data, "blobs/adapters/.stage.partial-dead/adapter_config.json"), "{}");
+  expect((await openBlobs(data).sweep({ files: always, folders: always })).partials).toBe(1);
+  expect(tree(data)).toEqual(["adapter_config.json"]);
 });
 
 // A real full disk, where the tests run as root and may mount one.

@@ -116,6 +116,23 @@ describe.each(kinds)("$name", (kind) => {
       expect((await store.createVersion("a", newVersion("h1"), at)).number).toBe(1);
     }));
 
+  test("an adapter that is unpublished keeps its versions, and a rollback brings the last one back", () =>
+    withNewStore(kind, async (store) => {
+      for (const hash of ["h1", "h2"]) await store.createVersion("a", newVersion(hash), at, { publish: true });
+      expect((await store.previousVersion("a")).number).toBe(1);
+      await store.unpublishAdapter("a");
+      expect(await store.adapter("a")).toMatchObject({ currentVersion: null, current: null, versionCount: 2 });
+      expect(await store.publishedAdapters()).toEqual([]);
+      expect((await store.previousVersion("a")).number).toBe(2);
+      expect((await store.rollbackAdapter("a", later(1))).number).toBe(2);
+      expect((await store.rollbackAdapter("a", later(2))).number).toBe(1);
+      await expect(store.previousVersion("a")).rejects.toThrow("no other version was published before");
+      for (const method of ["previousVersion", "unpublishAdapter"] as const)
+        await expect(store[method]("b")).rejects.toThrow(new UnknownName('no adapter "b"'));
+      expect((await store.findAdapter("a"))!.currentVersion).toBe(1);
+      expect(await store.findAdapter("b")).toBeUndefined();
+    }));
+
   test("a rollback after a version was deleted goes to another one, not to the same", () =>
     withNewStore(kind, async (store) => {
       for (const hash of ["h1", "h2", "h3"]) await store.createVersion("a", newVersion(hash), at);

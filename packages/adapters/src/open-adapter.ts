@@ -44,9 +44,12 @@ const MAX_MEMORY_SHARE = 1 / 4;
  * What `adapterLoader` would say of a folder, found without a device; for folders that somebody hands in: also throws CheckpointError for values that are not finite, and,
  * before they are read, for more of them than memory holds (a small file may ask for many that follow from its config).
  */
-export async function checkAdapter(path: string, base: Base): Promise<VersionInfo> {
+export async function checkAdapter(
+  path: string,
+  base: Base,
+  maxBytes = Math.floor(totalmem() * MAX_MEMORY_SHARE),
+): Promise<VersionInfo> {
   const bytes = boundBytes(path, base);
-  const maxBytes = Math.floor(totalmem() * MAX_MEMORY_SHARE);
   if (!(bytes <= maxBytes))
     throw new CheckpointError(`${path}: its values take ${bytes} bytes, this machine takes adapters up to ${maxBytes}`);
   const { loaded, version } = await readFiles(path, base);

@@ -15,6 +15,7 @@ import {
   adapterVersion,
   type Base,
   baseOf,
+  checkAdapter,
   createAdapter,
   loadAdapter,
   openAdapter,
@@ -234,4 +235,38 @@ test("an adapter that was registered is read at its first request; a damaged one
   bank.leave(version);
   await bank.release(version);
   await bank.clear();
+});
+
+test("what a folder holds is found without a device, and is what the loader says", async () => {
+  for (const name of kinds)
+    expect(await checkAdapter(pathOf(name), base)).toEqual((await loader.read(pathOf(name))).info);
+  await expect(checkAdapter(pathOf("nothing"), base)).rejects.toThrow("no such adapter folder");
+});
+
+test("a folder that is handed in may hold no value that is not finite, and no more of them than memory does", async () => {
+  const adapter = await createAdapter(configs.lora, base, 1);
+  const [key, values] = [...adapter.values][1]!;
+  for (const value of [Number.NaN, Number.NEGATIVE_INFINITY]) {
+    values[5] = value;
+    await saveAdapter(pathOf("not-finite"), adapter, base);
+    await expect(checkAdapter(pathOf("not-finite"), base)).rejects.toThrow(`tensor ${key} has ${value} at 5`);
+  }
+  // The projections follow from the config: the file has none of them.
+  const vera = { peft_type: "VERA", r: 64, target_modules: ["q_proj"], save_projection: false };
+  await saveAdapter(pathOf("derived"), await createAdapter(vera, base, 1), base);
+  const fileBytes = readFileSync(join(pathOf("derived"), "adapter_model.safetensors")).length;
+  const { bytes } = await checkAdapter(pathOf("derived"), base);
+  expect(bytes).toBeGreaterThan(4 * fileBytes);
+  await expect(checkAdapter(pathOf("derived"), base, bytes - 1)).rejects.toThrow(
+    `its values take ${bytes} bytes, this machine takes adapters up to ${bytes - 1}`,
+  );
+});
+
+test("a pattern that goes back and forth without end is refused after its first module", async () => {
+  const slow = { ...configs.lora, target_modules: "(.+)+x" };
+  await expect(createAdapter(slow, base, 1)).rejects.toThrow(
+    new ConfigError(
+      "adapter config: the regular expression ^(?:(.+)+x)$ takes too long to match; write it without nested repetitions",
+    ),
+  );
 });

@@ -175,7 +175,10 @@ function simulate(seed: number, limits: SchedulerLimits, steps: number) {
       }
     for (const [version, users] of there)
       if (version !== "" && users === 0 && random.int(9) === 0) there.delete(version);
+    const runningBefore = new Set(scheduler.running);
+    const oldest = [...open.keys()].find((job) => runningBefore.has(job));
     const pass = scheduler.next(now);
+    if (oldest) expect(scheduler.running).toContain(oldest);
     passes++;
     now += random.int(3);
     const { running, waiting, pagesHeld, pagesKept, waitingTokens } = scheduler.stats();
@@ -199,6 +202,7 @@ function simulate(seed: number, limits: SchedulerLimits, steps: number) {
     expect(new Set(chosen.map(({ job }) => job)).size).toBe(chosen.length);
     for (const { job, tokens } of chosen) {
       expect(tokens).toBeGreaterThan(0);
+      if (!job.mayReuse) expect(scheduler.cachedTokens(job)).toBe(0);
       open.get(job)!.progressed = passes;
     }
     memory.run(pass);
@@ -280,7 +284,6 @@ test("two adapters that always have something waiting are served alike, however 
   const scheduler = new Scheduler<Request>(limits, open);
   const random = new Random(3);
   const served = { greedy: 0, modest: 0 };
-  const computed = new Map<Request, number>();
   const longestPrompt = 30;
   const feed = (): void => {
     for (const [adapter, ahead] of [

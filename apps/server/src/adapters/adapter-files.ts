@@ -1,8 +1,8 @@
 /** The files of an adapter on their way into the data directory. */
-import { copyFile, realpath, rename, stat, writeFile } from "node:fs/promises";
-import { constants, existsSync } from "node:fs";
-import { basename, join } from "node:path";
 import { CheckpointError } from "@graft/core/errors";
+import { constants, existsSync } from "node:fs";
+import { copyFile, realpath, rename, stat } from "node:fs/promises";
+import { join } from "node:path";
 import { confine } from "../confine.ts";
 import { ApiError } from "../errors.ts";
 
@@ -15,8 +15,7 @@ export type AdapterFile = (typeof adapterFiles)[number];
 /** PEFT's largest configs name every module of a large model: some 50 KiB. */
 const MAX_CONFIG_BYTES = 2 ** 18;
 
-export const isAdapterFile = (name: string): name is AdapterFile =>
-  (adapterFiles as readonly string[]).includes(name);
+export const isAdapterFile = (name: string): name is AdapterFile => (adapterFiles as readonly string[]).includes(name);
 
 /** Writes the files into an empty folder. */
 export type Fill = (folder: string) => Promise<void>;
@@ -24,7 +23,7 @@ export type Fill = (folder: string) => Promise<void>;
 /** From a form: the files of an adapter by their names. Throws ApiError 400 that names the file for one that an adapter has not, one that stands twice, and what is missing or too large. */
 export function uploadedFiles(form: FormData): Fill {
   const files = new Map<AdapterFile, File>();
-  for (const [, value] of form.entries()) {
+  for (const value of form.values() as Iterable<unknown>) {
     if (!(value instanceof File)) continue;
     const { name } = value;
     if (!isAdapterFile(name))
@@ -41,7 +40,7 @@ export function uploadedFiles(form: FormData): Fill {
   if (weights === undefined || more.length > 0)
     throw new ApiError(400, `${WEIGHTS.join(" or ")}: one of the two must be there`, { param: WEIGHTS[0] });
   return async (folder) => {
-    for (const [name, file] of files) await writeFile(join(folder, name), file.stream());
+    for (const [name, file] of files) await Bun.write(join(folder, name), file);
   };
 }
 
@@ -52,9 +51,9 @@ export function copiedFiles(from: string, roots?: readonly string[]): Fill {
       const path = join(from, name);
       if (!existsSync(path)) throw new CheckpointError(`${from}: is no adapter folder, it has no ${name}`);
       const real = roots ? await confine(path, roots, name) : await realpath(path);
-      const { size, ...stats } = await stat(real).then((s) => ({ size: s.size, isFile: s.isFile() }));
-      if (!stats.isFile) throw new CheckpointError(`${path}: is no file`);
-      if (name === CONFIG) assertConfigSize(size);
+      const found = await stat(real);
+      if (!found.isFile()) throw new CheckpointError(`${path}: is no file`);
+      if (name === CONFIG) assertConfigSize(found.size);
       // The same blocks on the disk where the file system can share them.
       await copyFile(real, join(folder, name), constants.COPYFILE_FICLONE);
     }
@@ -73,6 +72,6 @@ function assertConfigSize(bytes: number): void {
 
 /** A client's name for something, short enough to be repeated. */
 function shown(name: string): string {
-  const plain = basename(name).replaceAll(/\p{Cc}/gu, "").slice(0, 80);
+  const plain = name.replaceAll(/\p{Cc}/gu, "").slice(0, 80);
   return plain === "" ? "a file without a name" : plain;
 }

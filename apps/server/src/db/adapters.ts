@@ -40,6 +40,8 @@ export interface AdapterStore {
   deleteVersion(name: string, number: number): Promise<VersionRow>;
   /** Throws UnknownName. */
   adapter(name: string): Promise<AdapterDetails>;
+  /** Undefined for one that is not there. */
+  findAdapter(name: string): Promise<AdapterRow | undefined>;
   /** The newest names first. Throws UnknownName for an `after` that is no adapter. */
   adapters(page: PageOptions): Promise<Page<AdapterDetails>>;
   /** All that have a current version, the oldest first: what a server starts with. */
@@ -269,6 +271,11 @@ export function adapterStore(driver: Driver): AdapterStore {
       }),
 
     adapter: (name) => snapshot(async (tx) => (await details(tx, [await selectAdapter(tx, name)]))[0]!),
+
+    async findAdapter(name) {
+      const [row] = await query((db) => db.select().from(adapters).where(eq(adapters.name, name)));
+      return row;
+    },
 
     adapters: ({ limit, after }) =>
       snapshot(async (tx) => {

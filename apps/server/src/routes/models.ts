@@ -4,6 +4,7 @@ import { Hono } from "hono";
 import { z } from "zod";
 import type { AppEnv } from "../app-env.ts";
 import { describe } from "../describe.ts";
+import { ApiError } from "../errors.ts";
 import { contextLength, unknownModel } from "../inference/generation.ts";
 import type { Services } from "../services.ts";
 import { unixSeconds } from "../unix-seconds.ts";
@@ -30,9 +31,10 @@ const modelSchema = z.object({
     .describe("of an adapter"),
 });
 type Model = z.output<typeof modelSchema>;
+const deletedSchema = z.object({ id: z.string(), object: z.literal("model"), deleted: z.literal(true) });
 
 export function modelRoutes(services: Services) {
-  const { engine, settings } = services;
+  const { engine, store, shelf, settings } = services;
   const created = unixSeconds(services.startedAt);
   const baseModel = (): Model => ({
     id: settings.modelName,
@@ -77,6 +79,24 @@ export function modelRoutes(services: Services) {
         const adapter = engine.adapter(id);
         if (!adapter) throw unknownModel(services, id);
         return c.json(adapterModel(adapter));
+      },
+    )
+    .delete(
+      "/v1/models/:id{.+}",
+      describe({
+        tag: "Models",
+        summary: "Delete an adapter with all of its versions",
+        description: "As OpenAI deletes a fine-tuned model. Requests in flight finish. The base stays: 403.",
+        response: deletedSchema,
+        errors: [403, 404, 503],
+      }),
+      async (c) => {
+        const id = c.req.param("id");
+        if (id === settings.modelName)
+          throw new ApiError(403, `\`${id}\` is the base, which cannot be deleted`, { param: "model" });
+        if (!(await store.findAdapter(id))) throw unknownModel(services, id);
+        await shelf.delete(id);
+        return c.json({ id, object: "model" as const, deleted: true as const });
       },
     );
 }

@@ -80,6 +80,18 @@ async function loaded(world: World, count: number, bytes = 40): Promise<void> {
   for (const name of names(count)) await world.bank.load(name, world.write(`/${name}`, `v-${name}`, bytes));
 }
 
+test("a version is kept while a name points at it or a request holds it", async () => {
+  const world = new World({ hostBytes: 100, deviceBytes: 100 });
+  await world.bank.load("a", world.write("/a", "v1", 40));
+  const held = world.bank.hold("a");
+  await world.bank.load("a", world.write("/b", "v2", 40));
+  expect(world.bank.keptVersions()).toEqual(["v1", "v2"]);
+  await world.bank.remove("a");
+  expect(world.bank.keptVersions()).toEqual(["v1"]);
+  await world.bank.release(held);
+  expect(world.bank.keptVersions()).toEqual([]);
+});
+
 test("a load reads on the host; the first request brings it to the device", async () => {
   const world = new World({ hostBytes: 100, deviceBytes: 100 });
   const info = await world.bank.load("a", world.write("/a", "v1", 40));

@@ -6,17 +6,10 @@ import type { BaseModel } from "../models/index.ts";
 import type { AdapterWeights } from "../nn/index.ts";
 import type { Tokenizer } from "../text/index.ts";
 import { EngineJob, type JobEnd } from "./_engine-job.ts";
+import { countByAdapter } from "./_adapter-counts.ts";
 import { AdapterBank } from "./adapter-bank.ts";
 import type { AdapterLoader } from "./adapter-version.ts";
-import type {
-  AdapterInfo,
-  AdapterStats,
-  DeviceEngine,
-  EngineEvent,
-  EngineInfo,
-  EngineRequest,
-  EngineStats,
-} from "./engine.ts";
+import type { AdapterInfo, DeviceEngine, EngineEvent, EngineInfo, EngineRequest, EngineStats } from "./engine.ts";
 import { type Pass, Scheduler } from "./scheduler.ts";
 import { TurnPolicy } from "./turn-policy.ts";
 import { Turns } from "./turns.ts";
@@ -195,7 +188,7 @@ class LiveEngine implements DeviceEngine {
       trainingTurns: this.#turns.granted,
       trainingSteps: this.#training.steps,
       trainingTokens: this.#training.tokens,
-      byAdapter: this.#byAdapter(),
+      byAdapter: countByAdapter(this.#scheduler.running, this.#scheduler.waiting, this.#generatedTokens),
       deviceBytes: this.#options.model.device.liveBytes,
     };
   }
@@ -396,22 +389,6 @@ class LiveEngine implements DeviceEngine {
 
   #jobs(): EngineJob[] {
     return [...this.#scheduler.waiting, ...this.#scheduler.running];
-  }
-
-  #byAdapter(): Record<string, AdapterStats> {
-    const count = (jobs: readonly EngineJob[], name: string) => jobs.filter(({ adapter }) => adapter === name).length;
-    const { running, waiting } = this.#scheduler;
-    const names = new Set([...this.#generatedTokens.keys(), ...running.concat(waiting).map(({ adapter }) => adapter)]);
-    return Object.fromEntries(
-      [...names].map((name) => [
-        name,
-        {
-          running: count(running, name),
-          waiting: count(waiting, name),
-          generatedTokens: this.#generatedTokens.get(name) ?? 0,
-        },
-      ]),
-    );
   }
 }
 

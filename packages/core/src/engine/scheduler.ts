@@ -2,6 +2,7 @@
 import { EngineBusy } from "../errors/index.ts";
 import { FairQueue, NEW_COST, PROMPT_COST } from "./fair-queue.ts";
 import { type CachedPage, PrefixCache } from "./prefix-cache.ts";
+import { shareRows } from "./share-rows.ts";
 
 /** A request. */
 export interface Job {
@@ -212,7 +213,11 @@ export class Scheduler<J extends Job> {
     const members = this.#nextGroup();
     if (members.length === 0) return undefined;
     this.#passes++;
-    const chosen = [...this.#share(members)].map(([place, tokens]): Chosen<J> => {
+    const shares = shareRows(
+      members.map((place) => this.#candidate(place)),
+      this.#limits.maxRows,
+    );
+    const chosen = [...shares].map(([{ place }, tokens]): Chosen<J> => {
       this.#inPass.add(place);
       place.lastPass = this.#passes;
       return { job: place.job, from: place.computed, tokens, pages: [...place.pages] };
@@ -370,28 +375,9 @@ export class Scheduler<J extends Job> {
     return [...this.#running].filter((place) => place.job.group === group);
   }
 
-  /** How many tokens of each go into the pass. Who was left out of the last passes goes first, so that every member is in one of a few. */
-  #share(members: readonly Place<J>[]): Map<Place<J>, number> {
-    const byAge = members.toSorted((a, b) => a.lastPass - b.lastPass || a.number - b.number);
-    const decoding = byAge.filter((place) => pendingOf(place) === 1);
-    const prompts = members.filter((place) => pendingOf(place) > 1).toSorted((a, b) => a.number - b.number);
-    const shares = new Map<Place<J>, number>();
-    let left = this.#limits.maxRows;
-    const give = (place: Place<J>, most: number): void => {
-      const before = shares.get(place) ?? 0;
-      const tokens = Math.min(most, left, pendingOf(place) - before);
-      if (tokens === 0) return;
-      shares.set(place, before + tokens);
-      left -= tokens;
-    };
-    // Where there are more to decode than rows, prompts get on too.
-    const reserved = prompts.length > 0 ? Math.floor(left / 4) : 0;
-    for (const place of decoding.slice(0, left - reserved)) give(place, 1);
-    const [oldest] = prompts;
-    if (oldest) give(oldest, Math.ceil(left / 2));
-    for (const place of prompts.toSorted((a, b) => this.#queue.served(a.adapter) - this.#queue.served(b.adapter)))
-      give(place, left);
-    return shares;
+  #candidate(place: Place<J>) {
+    const { job, adapter, number, computed, lastPass } = place;
+    return { place, pending: job.ids.length - computed, number, lastPass, served: this.#queue.served(adapter) };
   }
 
   /** Puts pages that are full now into the prefix cache; one that is there already is taken instead of the own. */
@@ -409,8 +395,4 @@ export class Scheduler<J extends Job> {
       pages[place.kept] = page;
     }
   }
-}
-
-function pendingOf<J extends Job>({ job, computed }: Place<J>): number {
-  return job.ids.length - computed;
 }

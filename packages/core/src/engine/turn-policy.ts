@@ -34,7 +34,7 @@ export class TurnPolicy {
   /** A pass has ended. `share`: of the requests that decode, those it had a token for; 1 where none decodes. */
   passed(ms: number, share: number): void {
     this.#passMs += ms;
-    this.#debtMs -= Math.max(0, share * this.#targetMs - ms);
+    this.#debtMs -= share * this.#targetMs - ms;
   }
 
   /** A turn has ended; `isInTheWay`: requests waited for it. */

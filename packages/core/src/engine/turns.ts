@@ -30,7 +30,13 @@ export class Turns {
   run<T>(work: () => Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       if (this.#isClosed) return reject(closing());
-      const run = (): Promise<void> => work().then(resolve, reject);
+      const run = async (): Promise<void> => {
+        try {
+          resolve(await work());
+        } catch (error) {
+          reject(error);
+        }
+      };
       this.#waiting.push({ run, reject });
       this.#onAsked();
     });

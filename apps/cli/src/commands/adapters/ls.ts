@@ -1,17 +1,32 @@
 import { type AdapterSummary, findAdapterFolders, summariseAdapter } from "@graft/adapters";
 import { z } from "zod";
-import { defineCommand } from "../../command.ts";
+import { defineCommand, UsageError } from "../../command.ts";
+import { remoteAdapters, remoteAdaptersTable } from "../../remote/adapters.ts";
+import { connect, serverOptions } from "../../remote/client.ts";
 import { table } from "../../table.ts";
 
 export default defineCommand({
   name: "adapters ls",
-  summary: "list adapter folders",
+  summary: "list adapter folders, or a server's adapters",
   description:
-    "Lists the adapter folders at and below the given ones: method, size, targets, base, parameters, bytes, and the version, which is a hash of the config and the weights. A folder that cannot be read is named with the reason on stderr.",
+    "Lists the adapter folders at and below the given ones: method, size, targets, base, parameters, bytes, and the version, which is a hash of the config and the weights. A folder that cannot be read is named with the reason on stderr. With --remote or --url it lists a server's adapters: the published version, how many there are, and where its values are.",
   positional: { syntax: "[dir...]", description: "folders to look in; default: this one" },
-  examples: ["graft adapters ls", "graft adapters ls ./trained ./shared --json"],
-  options: z.object({ json: z.boolean().default(false).describe("print one JSON document") }),
-  run({ json }, { positionals, print, log, signal }) {
+  examples: ["graft adapters ls", "graft adapters ls ./trained ./shared --json", "graft adapters ls --remote"],
+  options: z.object({
+    remote: z.boolean().default(false).describe("list a server's adapters"),
+    ...serverOptions,
+    json: z.boolean().default(false).describe("print one JSON document"),
+  }),
+  async run({ remote, json, ...server }, { positionals, print, log, signal }) {
+    if (remote || server.url !== undefined) {
+      if (positionals.length > 0) throw new UsageError("folders do not go with --remote or --url");
+      const { api, url } = connect(server, signal);
+      const found = await remoteAdapters(api);
+      if (json) print(JSON.stringify({ adapters: found }));
+      else if (found.length > 0) print(remoteAdaptersTable(found));
+      else log(`${url} has no adapters`);
+      return 0;
+    }
     const folders = (positionals.length > 0 ? positionals : ["."]).flatMap((root) => findAdapterFolders(root));
     const adapters: AdapterSummary[] = [];
     const problems: { path: string; problem: string }[] = [];
@@ -43,7 +58,7 @@ export default defineCommand({
       else log("no adapter folders found");
       for (const { problem } of problems) log(problem);
     }
-    return Promise.resolve(0);
+    return 0;
   },
 });
 
