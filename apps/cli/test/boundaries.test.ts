@@ -44,7 +44,11 @@ for (const [file, text, problem] of [
   ],
   ["packages/core/src/ops/a.ts", 'const m = await import("../train/t.ts");', "core/ops may not import core/train"],
   ["packages/core/src/data/a.ts", 'import "@graft/kernels";', "no device code here, but @graft/kernels"],
-  ["packages/core/src/engine/scheduler.ts", 'import { x } from "./y.ts";', "imports pure files of its own alone, but ./y.ts"],
+  [
+    "packages/core/src/engine/scheduler.ts",
+    'import { x } from "./y.ts";',
+    "imports pure files of its own alone, but ./y.ts",
+  ],
   [
     "packages/core/src/data/a.ts",
     'export { x } from "../text/_vocabulary.ts";',

@@ -20,7 +20,7 @@ export async function confine(path: string, roots: readonly string[], param: str
   } else {
     const above = await nearestAbove(asked);
     if (above !== undefined && allowed.some((root) => isInside(above, root)))
-      throw new ApiError(400, `${param}: no such adapter folder`, { param });
+      throw new ApiError(400, `${param}: there is no such file or folder`, { param });
   }
   throw new ApiError(403, `${param}: lies outside of the folders that this server may read adapters from`, {
     param,

@@ -38,7 +38,9 @@ test("after a restart, and after the engine's process died, every name, version,
   await api.ok("POST", "/v1/adapters", { name: "b", from: { path: two }, publish: false });
   await api.ok("POST", `${api.at("a")}/pin`, { pinned: true });
   const everything = async () => ({
-    adapters: (await api.ok<{ data: AdapterAnswer[] }>("GET", "/v1/adapters")).data.map(({ tier: _tier, ...rest }) => rest),
+    adapters: (await api.ok<{ data: AdapterAnswer[] }>("GET", "/v1/adapters")).data.map(
+      ({ tier: _tier, ...rest }) => rest,
+    ),
     versions: await api.versions("a"),
     models: (await api.models()).toSorted(),
     text: await api.text("a"),

@@ -152,7 +152,12 @@ test("mistakes are OpenAI errors that name the field", async () => {
     ["/v1/completions", { model: "tiny", prompt: [9999] }, 400, "9999"],
     ["/v1/completions", "{nope", 400, "not valid JSON"],
     ["/v1/chat/completions", { model: "tiny", messages: [] }, 400, "messages"],
-    ["/v1/load_lora_adapter", { lora_name: "x", lora_path: join(folder, "nowhere") }, 400, "there is no such file or folder"],
+    [
+      "/v1/load_lora_adapter",
+      { lora_name: "x", lora_path: join(folder, "nowhere") },
+      400,
+      "there is no such file or folder",
+    ],
     ["/v1/load_lora_adapter", { lora_name: "one", lora_path: join(folder, "one") }, 400, "already been loaded"],
     ["/v1/unload_lora_adapter", { lora_name: "x" }, 404, "cannot be found"],
     ["/v1/nothing", {}, 404, "no route"],

@@ -74,7 +74,10 @@ function engineFacts({ engine: e }: Status): string[][] {
       "tokens",
       `${countText(e.generated_tokens)} generated, ${countText(e.prompt_tokens)} of prompts (${cached.toFixed(0)} % cached)`,
     ],
-    ["pages", `${e.kv_pages_used} of ${e.kv_pages_total} used, ${e.kv_pages_cached} cached; ${e.preemptions} preemptions`],
+    [
+      "pages",
+      `${e.kv_pages_used} of ${e.kv_pages_total} used, ${e.kv_pages_cached} cached; ${e.preemptions} preemptions`,
+    ],
   ];
 }
 

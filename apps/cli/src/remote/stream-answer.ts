@@ -47,7 +47,10 @@ export async function* streamAnswer({ v1 }: Api, ask: Ask, signal: AbortSignal):
   const response =
     "prompt" in about
       ? await v1.completions.$post({ json: { ...sampling, ...streaming, prompt: plain(about.prompt) } }, options)
-      : await v1.chat.completions.$post({ json: { ...sampling, ...streaming, messages: about.map((one) => ({ ...one })) } }, options);
+      : await v1.chat.completions.$post(
+          { json: { ...sampling, ...streaming, messages: about.map((one) => ({ ...one })) } },
+          options,
+        );
   let reason: string | undefined;
   let usage: Usage | undefined;
   try {

@@ -10,11 +10,7 @@ export const CONFIG_FILE = "adapter_config.json";
 export const WEIGHTS_FILES = ["adapter_model.safetensors", "adapter_model.bin"] as const;
 
 /** Uploads training data and returns its id. The server checks it line by line. Throws ConfigError for what is no file, RemoteError. */
-export async function uploadTrainingFile(
-  { api }: Remote,
-  path: string,
-  log: (line: string) => void,
-): Promise<string> {
+export async function uploadTrainingFile({ api }: Remote, path: string, log: (line: string) => void): Promise<string> {
   const file = await fileAt(path);
   log(`uploading ${path}, ${bytesText(file.size)}`);
   const answer = await api.v1.files.$post({ form: { file, purpose: "fine-tune" } });

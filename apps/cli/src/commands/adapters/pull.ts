@@ -34,7 +34,9 @@ export default defineCommand({
       await download(remote, name, version, WEIGHTS_FILES, folder);
       const found = adapterVersion(folder);
       if (found !== hash)
-        throw new RemoteError(`version ${version} of ${name} came damaged: its hash is ${found}, the server's is ${hash}`);
+        throw new RemoteError(
+          `version ${version} of ${name} came damaged: its hash is ${found}, the server's is ${hash}`,
+        );
     });
     print(
       json

@@ -27,7 +27,10 @@ export default defineCommand({
     const answer = await api.v1.adapters.$post({ form: { name, publish: String(publish), files } });
     const adapter = await answer.json();
     const { version, hash } = adapter.added;
-    const state = adapter.current_version === version ? "published" : `not published (\`graft adapters publish ${name} ${version}\`)`;
+    const state =
+      adapter.current_version === version
+        ? "published"
+        : `not published (\`graft adapters publish ${name} ${version}\`)`;
     print(json ? JSON.stringify(adapter) : `${name} version ${version} (${hash}) is ${state}`);
     return 0;
   },

@@ -6,8 +6,7 @@ import { jobLine } from "../../remote/job-text.ts";
 export default defineCommand({
   name: "jobs cancel",
   summary: "end a fine-tuning job",
-  description:
-    "Ends a job that has not ended; what it had learnt by its last checkpoint stays and can be asked.",
+  description: "Ends a job that has not ended; what it had learnt by its last checkpoint stays and can be asked.",
   positional: { syntax: "<job>", description: "id of a job" },
   examples: ["graft jobs cancel ftjob-0123456789abcdef", "graft jobs cancel ftjob-0123456789abcdef --json"],
   options: z.object({ ...serverOptions, json: z.boolean().default(false).describe("print the job as JSON") }),

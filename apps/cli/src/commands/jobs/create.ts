@@ -21,10 +21,16 @@ export default defineCommand({
     "graft jobs create --training-file file-0123456789abcdef --adapter prefix-tuning --set num_virtual_tokens=20 --json",
   ],
   options: z.object({
-    file: z.string().optional().describe("training data to upload: chats, completions or instructions, as JSON Lines or JSON"),
+    file: z
+      .string()
+      .optional()
+      .describe("training data to upload: chats, completions or instructions, as JSON Lines or JSON"),
     trainingFile: z.string().optional().describe("id of a file that the server has, in place of --file"),
     validationFile: z.string().optional().describe("rows to validate on: a file to upload, or the id of one"),
-    model: z.string().optional().describe("the base, or an adapter whose values training begins with (default: the base)"),
+    model: z
+      .string()
+      .optional()
+      .describe("the base, or an adapter whose values training begins with (default: the base)"),
     adapter: oneOf([...methodsByName.keys()])
       .default("lora")
       .describe(`adapter method: ${[...methodsByName.keys()].join(", ")}`),

@@ -6,8 +6,7 @@ import { jobLine } from "../../remote/job-text.ts";
 export default defineCommand({
   name: "jobs resume",
   summary: "go on with a paused fine-tuning job",
-  description:
-    "The job goes on from its last checkpoint, to the same numbers as if it had never been paused.",
+  description: "The job goes on from its last checkpoint, to the same numbers as if it had never been paused.",
   positional: { syntax: "<job>", description: "id of a job" },
   examples: ["graft jobs resume ftjob-0123456789abcdef", "graft jobs resume ftjob-0123456789abcdef --json"],
   options: z.object({ ...serverOptions, json: z.boolean().default(false).describe("print the job as JSON") }),

@@ -46,7 +46,8 @@ export async function runChat(
       await interruptible((signal) => answer(chat, question, screen, signal));
     } catch (error) {
       if (!lines.isInteractive || !(error instanceof RemoteError || error instanceof UnknownName)) throw error;
-      const hint = error instanceof RemoteError && error.code === "context_length_exceeded" ? " (/reset begins anew)" : "";
+      const hint =
+        error instanceof RemoteError && error.code === "context_length_exceeded" ? " (/reset begins anew)" : "";
       screen.log(error.message + hint);
     }
   }

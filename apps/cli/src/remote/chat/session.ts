@@ -71,7 +71,11 @@ export async function openChat({ api }: Remote, model: string | undefined, optio
     async *ask(text, signal) {
       let answer = "";
       try {
-        for await (const piece of streamAnswer(api, { ...options.sampling, model: current, about: about(text) }, signal)) {
+        for await (const piece of streamAnswer(
+          api,
+          { ...options.sampling, model: current, about: about(text) },
+          signal,
+        )) {
           if (piece.type === "text") answer += piece.text;
           yield piece;
         }

@@ -21,7 +21,8 @@ export const slashCommands: Readonly<Record<string, SlashCommand>> = {
   },
   models: {
     summary: "the names that can be asked",
-    run: async (chat) => (await chat.models()).map((name) => (name === chat.model ? `* ${name}` : `  ${name}`)).join("\n"),
+    run: async (chat) =>
+      (await chat.models()).map((name) => (name === chat.model ? `* ${name}` : `  ${name}`)).join("\n"),
   },
   system: {
     takes: "TEXT",
@@ -59,7 +60,9 @@ export function slashCommand(line: string): { readonly command: SlashCommand; re
   if (!line.startsWith("/") || line.startsWith("//")) return undefined;
   const [, name = "", rest = ""] = /^\/(\S*)\s*(.*)$/s.exec(line)!;
   if (!Object.hasOwn(slashCommands, name))
-    throw new UnknownName(`there is no command /${name}${suggest(name, Object.keys(slashCommands))}; // begins a text with a slash`);
+    throw new UnknownName(
+      `there is no command /${name}${suggest(name, Object.keys(slashCommands))}; // begins a text with a slash`,
+    );
   return { command: slashCommands[name]!, rest: rest.trim() };
 }
 
