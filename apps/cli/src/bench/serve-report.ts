@@ -4,7 +4,15 @@ import { table } from "../table.ts";
 import type { ServeBenchResult, TrainingFigures } from "./serve.ts";
 import type { CaseFigures } from "./serve-figures.ts";
 
-export function serveReport({ model, device, cases, mixedToBase, manyToFew, training }: ServeBenchResult): string {
+export function serveReport({
+  model,
+  device,
+  adapters,
+  cases,
+  mixedToBase,
+  manyToFew,
+  training,
+}: ServeBenchResult): string {
   const ratios = mixedToBase.map(({ streams, adapters, ratio }) => [
     String(streams),
     String(adapters),
@@ -13,7 +21,9 @@ export function serveReport({ model, device, cases, mixedToBase, manyToFew, trai
   const [few, many] = [cases[0]!.streams, cases.at(-1)!.streams];
   const growth = manyToFew.map(({ adapters, ratio }) => [adaptersText(adapters), `${ratio.toFixed(2)}x`]);
   return [
-    `${model} on ${device}`,
+    [`${model} on ${device}`, ...(adapters.length > 0 ? [`adapters: ${adapters.map(kindText).join(", ")}`] : [])].join(
+      "\n",
+    ),
     table(
       ["streams", "adapters", "tokens/s", "first token ms: p50", "p95", "between tokens ms: p50", "p95", "p99"],
       cases.map((one) => [String(one.streams), adaptersText(one.adapters), ...figures(one)]),
@@ -39,6 +49,9 @@ function figures({ tokensPerSecond, firstTokenMs, betweenTokensMs: gap }: CaseFi
   const values = [tokensPerSecond, firstTokenMs.p50, firstTokenMs.p95, gap.p50, gap.p95, gap.p99];
   return values.map((value) => value.toFixed(1));
 }
+
+const kindText = ({ name, method }: ServeBenchResult["adapters"][number]): string =>
+  name.startsWith(method) ? name : `${name} (${method})`;
 
 const adaptersText = (adapters: number): string => (adapters === 0 ? "base" : String(adapters));
 

@@ -14,18 +14,26 @@ export function serveCases(streams: readonly number[], adapters: readonly number
   return ascending(streams).flatMap((s) => ascending(adapters).map((a) => ({ streams: s, adapters: a })));
 }
 
-export interface Turn<C> {
-  readonly case: C;
+export interface Turn {
+  readonly case: ServeCase;
   /** Counted from 0; negative in warm-up. */
   readonly round: number;
 }
 
-/** Rounds in which every case has one turn, in another order each time: what drifts meets all cases alike. */
-export function serveTurns<C>(cases: readonly C[], rounds: number, warmUp: number, seed: number): Turn<C>[] {
+/**
+ * First the warm-up, in which each case meets each of its adapters `warmUp` times; then rounds in which every case has one turn, in another order each time: what drifts meets all cases
+ * alike.
+ */
+export function serveTurns(cases: readonly ServeCase[], rounds: number, warmUp: number, seed: number): Turn[] {
   const random = new Random(seed);
-  return Array.from({ length: warmUp + rounds }, (_, i) =>
-    shuffled(cases, random).map((one) => ({ case: one, round: i - warmUp })),
-  ).flat();
+  const before = cases.flatMap((one) => {
+    const count = warmUp * Math.max(1, Math.ceil(one.adapters / one.streams));
+    return Array.from({ length: count }, (_, i): Turn => ({ case: one, round: i - count }));
+  });
+  const measured = Array.from({ length: rounds }, (_, round) =>
+    shuffled(cases, random).map((one): Turn => ({ case: one, round })),
+  );
+  return [...before, ...measured.flat()];
 }
 
 /** The number of the adapter that a stream asks in a round; undefined: the base. Over the rounds each adapter has its turn, also with fewer streams than adapters. */

@@ -11,7 +11,7 @@ export interface ServeBenchOptions {
   readonly streams: readonly number[];
   readonly adapters: readonly number[];
   readonly rounds: number;
-  /** Rounds before, which are not counted: kernels are compiled in them. */
+  /** Times that each case meets its adapters before, not counted: kernels are compiled and adapters uploaded in them. */
   readonly warmUp: number;
   readonly promptTokens: number;
   readonly maxTokens: number;
@@ -32,6 +32,8 @@ export interface TrainingFigures {
 export interface ServeBenchResult {
   readonly model: string;
   readonly device: string;
+  /** That took part, in the order in which they are taken: n adapters are the first n. */
+  readonly adapters: readonly { readonly name: string; readonly method: string }[];
   readonly cases: readonly CaseFigures[];
   /** Rates with adapters over the base's, at the same number of streams. */
   readonly mixedToBase: readonly (ServeCase & { readonly ratio: number })[];
@@ -59,6 +61,7 @@ export async function benchServe(remote: Remote, options: ServeBenchOptions): Pr
   return {
     model: driver.base,
     device,
+    adapters: driver.adapters,
     cases: cases.map((one) => caseFigures(one, measured.get(one)!)),
     mixedToBase: cases
       .filter(({ adapters }) => adapters > 0 && options.adapters.includes(0))
@@ -72,6 +75,7 @@ export async function benchServe(remote: Remote, options: ServeBenchOptions): Pr
 
 interface Driver {
   readonly base: string;
+  readonly adapters: ServeBenchResult["adapters"];
   run(one: ServeCase, round: number): Promise<Round>;
 }
 
@@ -95,6 +99,7 @@ async function openDriver(
   const random = new Random(2);
   return {
     base,
+    adapters: used.map(({ id, graft }) => ({ name: id, method: graft?.method ?? "?" })),
     run(one, round) {
       const models = Array.from({ length: one.streams }, (_, stream) => {
         const adapter = adapterOfStream(one, round, stream);

@@ -69,12 +69,15 @@ export async function* followJob({ api }: Remote, id: string, options: FollowOpt
   const { signal, onLost, delayMs = backoffMs } = options;
   const path = { param: { id: encodeURIComponent(id) } };
   let lastId: string | undefined;
+  let wasThere = false;
   for (let attempt = 0; ;) {
     let lost: unknown;
     try {
       const headers = { accept: "text/event-stream", ...(lastId === undefined ? {} : { "last-event-id": lastId }) };
       const query = { stream: "true" as const };
-      for await (const { id: eventId, data } of readEvents(await openEvents(path, query, headers))) {
+      const response = await openEvents(path, query, headers);
+      wasThere = true;
+      for await (const { id: eventId, data } of readEvents(response)) {
         if (data === "[DONE]") continue;
         lastId = eventId ?? lastId;
         attempt = 0;
@@ -83,7 +86,7 @@ export async function* followJob({ api }: Remote, id: string, options: FollowOpt
       if (hasEnded(await (await api.v1.fine_tuning.jobs[":id"].$get(path)).json())) return;
     } catch (error) {
       signal.throwIfAborted();
-      if (!isPassing(error) || (lastId === undefined && attempt === 0)) throw error;
+      if (!isPassing(error) || !wasThere) throw error;
       lost = error;
     }
     if (attempt === 0) onLost?.(lost);

@@ -35,7 +35,8 @@ async function openJobs({ api }: Remote): Promise<Job[] | null> {
 }
 
 /** `now`: Unix seconds. */
-export function snapshotText({ status, adapters, jobs }: Snapshot, now: number): string {
+export function snapshotText(snapshot: Snapshot, now: number): string {
+  const { status, jobs } = snapshot;
   const { model, model_type: type, device, uptime_seconds: uptime, max_model_len: length } = status;
   const facts = [
     ["model", `${model} (${type}, ${countText(length)} tokens), up ${secondsText(uptime)}`],
@@ -46,7 +47,7 @@ export function snapshotText({ status, adapters, jobs }: Snapshot, now: number):
   const counts = Object.entries(status.jobs).map(([state, count]) => `${count} ${state}`);
   return [
     facts.map(([name, text]) => `${name!.padEnd(8)}  ${text}`).join("\n"),
-    adapters.length === 0 ? "no adapters" : adaptersTable(adapters, status),
+    modelsTable(snapshot),
     jobs === null
       ? `jobs: ${counts.join(", ") || "none"} (this key may not see them)`
       : jobs.length === 0
@@ -81,19 +82,24 @@ function engineFacts({ engine: e }: Status): string[][] {
   ];
 }
 
-function adaptersTable(adapters: readonly Model[], { engine }: Status): string {
-  const rows = adapters.map(({ id, graft }) => {
-    const load = engine?.by_adapter[id] ?? { running: 0, waiting: 0, generated_tokens: 0 };
-    return [
-      id,
-      graft?.method ?? "",
-      graft?.version ?? "",
-      `${graft?.tier ?? ""}${graft?.pinned ? ", pinned" : ""}`,
-      bytesText(graft?.bytes ?? null),
-      String(load.running),
-      String(load.waiting),
-      countText(load.generated_tokens),
-    ];
-  });
-  return table(["adapter", "method", "version", "where", "size", "running", "waiting", "tokens"], rows);
+function modelsTable({ status: { model, engine }, adapters }: Snapshot): string {
+  // The engine counts the base under no name.
+  const load = (name: string): string[] => {
+    const { running, waiting, generated_tokens: tokens } = engine?.by_adapter[name] ?? NO_LOAD;
+    return [String(running), String(waiting), countText(tokens)];
+  };
+  const rows = adapters.map(({ id, graft }) => [
+    id,
+    graft?.method ?? "",
+    graft?.version ?? "",
+    `${graft?.tier ?? ""}${graft?.pinned ? ", pinned" : ""}`,
+    bytesText(graft?.bytes ?? null),
+    ...load(id),
+  ]);
+  return table(
+    ["model", "method", "version", "where", "size", "running", "waiting", "tokens"],
+    [[model, "base", "", "", "", ...load("")], ...rows],
+  );
 }
+
+const NO_LOAD = { running: 0, waiting: 0, generated_tokens: 0 };

@@ -55,6 +55,8 @@ export async function* streamAnswer({ v1 }: Api, ask: Ask, signal: AbortSignal):
   let usage: Usage | undefined;
   try {
     for await (const { data } of readEvents(response)) {
+      // What had come already is no answer any more.
+      signal.throwIfAborted();
       if (data === "[DONE]") break;
       const chunk = chunkOf(data);
       usage = chunk.usage ?? usage;

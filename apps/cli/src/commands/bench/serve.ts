@@ -30,7 +30,7 @@ export default defineCommand({
     streams: counts(1).default([1, 8, 32]).describe("requests at once"),
     adapters: counts(0).default([0, 1, 4, 16]).describe("different adapters among them"),
     rounds: z.int().min(1).default(5).describe("of each case"),
-    warmUp: z.int().min(0).default(1).describe("rounds before them that are not counted"),
+    warmUp: z.int().min(0).default(1).describe("times that each case meets its adapters before them, not counted"),
     promptTokens: z.int().min(1).default(32).describe("of each request"),
     maxTokens: z.int().min(2).default(64).describe("of each answer"),
     train: z.string().optional().describe("training data: measure with a fine-tuning job too"),

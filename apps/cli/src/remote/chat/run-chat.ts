@@ -38,7 +38,7 @@ export async function runChat(
       const slash = slashCommand(text);
       if (slash) {
         const said = await slash.command.run(chat, slash.rest);
-        if (said === "quit") return;
+        if (said === undefined) return;
         screen.log(said);
         continue;
       }

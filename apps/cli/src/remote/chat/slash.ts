@@ -6,8 +6,8 @@ export interface SlashCommand {
   /** What follows the name. */
   readonly takes?: string;
   readonly summary: string;
-  /** Returns what is said of it, or "quit". Throws what the chat throws. */
-  run(chat: Chat, rest: string): Promise<string | "quit"> | string;
+  /** Returns what is said of it; undefined ends the chat. Throws what the chat throws. */
+  run(chat: Chat, rest: string): Promise<string> | string | undefined;
 }
 
 export const slashCommands: Readonly<Record<string, SlashCommand>> = {
@@ -40,7 +40,7 @@ export const slashCommands: Readonly<Record<string, SlashCommand>> = {
     },
   },
   help: { summary: "this list", run: help },
-  quit: { summary: "end, as Ctrl-D does", run: () => "quit" },
+  quit: { summary: "end, as Ctrl-D does", run: () => undefined },
 };
 
 function help(): string {
