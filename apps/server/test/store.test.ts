@@ -323,6 +323,12 @@ describe.each(kinds)("$name", (kind) => {
       expect(second).toMatchObject({ hasMore: false, data: [{ step: 10, metrics: { train_loss: 0.1 } }] });
       await expect(store.addCheckpoint("x", { step: 1, path: "", metrics: {} }, at)).rejects.toThrow(UnknownName);
       await expect(store.checkpoints("ftjob-1", { limit: 2, after: "ftckpt-2-1" })).rejects.toThrow(UnknownName);
+      const [newest] = first.data;
+      await store.deleteCheckpoint("ftjob-1", newest!.step);
+      await store.deleteCheckpoint("ftjob-1", newest!.step);
+      expect((await store.checkpoints("ftjob-1", { limit: 9 })).data.map(({ step }) => step)).not.toContain(
+        newest!.step,
+      );
     }));
 
   test("keys: found by hash until they are revoked; their use is noted to the minute", async () => {

@@ -60,8 +60,11 @@ export async function startBenchJob(
       await until(({ status }) => status === "paused");
     },
     async end() {
-      if (!hasEnded(await look())) await jobs[":id"].cancel.$post({ param });
-      await remote.api.v1.files[":id"].$delete({ param: { id: file } });
+      // Also after Ctrl-C: the server may be somebody else's.
+      const options = { init: { signal: AbortSignal.timeout(30_000) } };
+      if (!hasEnded(await (await jobs[":id"].$get({ param }, options)).json()))
+        await jobs[":id"].cancel.$post({ param }, options);
+      await remote.api.v1.files[":id"].$delete({ param: { id: file } }, options);
     },
   };
   try {

@@ -64,6 +64,8 @@ export interface JobStore {
   jobEventsSince(id: string, number: number, limit: number): Promise<readonly EventRow[]>;
   /** What a job saved at a step; a job that was started again may save it again. Throws UnknownName. */
   addCheckpoint(id: string, checkpoint: NewCheckpoint, at: Date): Promise<CheckpointRow>;
+  /** Nothing happens if there is none. */
+  deleteCheckpoint(id: string, step: number): Promise<void>;
   /** The last steps first; `after` is a checkpoint's id. Throws UnknownName as jobEvents. */
   checkpoints(id: string, page: PageOptions): Promise<Page<CheckpointRow>>;
 }
@@ -249,6 +251,12 @@ export function jobStore({ tables, query, snapshot, write }: Driver): JobStore {
           .returning();
         return withCheckpointId(row!);
       }),
+
+    async deleteCheckpoint(id, step) {
+      await query((db) =>
+        db.delete(jobCheckpoints).where(and(eq(jobCheckpoints.job, id), eq(jobCheckpoints.step, step))),
+      );
+    },
 
     checkpoints: (id, { limit, after }) =>
       snapshot(async (tx) => {

@@ -1,5 +1,6 @@
 /** Runs fine-tuning jobs on the engine, a few at a time, the oldest first, and writes down what becomes of them. */
 import { jobOptions } from "@graft/adapters/train";
+import { UnknownName } from "@graft/core/errors";
 import { makeFolder } from "@graft/core/io";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -39,6 +40,9 @@ interface Running {
 
 /** Deaths of the engine's process in a row, without a step in between, after which a job is taken for their cause. */
 const MAX_DEATHS = 3;
+
+/** Checkpoints of a job that can be asked. */
+const KEPT_CHECKPOINTS = 3;
 
 export class JobRunner {
   #options: JobRunnerOptions;
@@ -177,6 +181,7 @@ export class JobRunner {
           case "checkpoint":
             await shelf.addCheckpoint(checkpointName(result, event.step), job, event);
             await recorder.checkpoint(event, checkpointName(result, event.step));
+            await this.#dropOldCheckpoints(job.id, result);
             break;
           case "note":
             await recorder.say(event.message);
@@ -206,6 +211,19 @@ export class JobRunner {
         const failed = { code: code ?? "training_failed", message, param };
         await store.moveJob(job.id, "failed", now(), { error: failed, events: [{ level: "error", message }] });
       }
+    }
+  }
+
+  /** Only the last ones stay, as OpenAI's do. */
+  async #dropOldCheckpoints(id: string, result: string): Promise<void> {
+    const { store, shelf } = this.#options;
+    const { data } = await store.checkpoints(id, { limit: 1000 });
+    for (const { step } of data.slice(KEPT_CHECKPOINTS)) {
+      // It may have been deleted by hand.
+      await shelf.delete(checkpointName(result, step)).catch((error: unknown) => {
+        if (!(error instanceof UnknownName)) throw error;
+      });
+      await store.deleteCheckpoint(id, step);
     }
   }
 
