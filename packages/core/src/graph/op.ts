@@ -1,5 +1,5 @@
 /** What an op is. Each answers for itself: shapes, plain float64 meaning, gradient, and how it runs on the device. */
-import type { Capabilities, Kernel, Statics } from "@graft/kernels";
+import type { Capabilities, Kernel, Statics, UnaryName } from "@graft/kernels";
 import type { Spec, Tensor } from "./graph.ts";
 
 export type Attrs = Readonly<Record<string, unknown>>;
@@ -92,6 +92,10 @@ export interface Op<A extends Attrs = Attrs> {
   readonly alias?: number;
   /** The op is a + b of two tensors of one shape. */
   readonly isSum?: boolean;
+  /** The op is this function of each element of its only input. */
+  mapOf?(attrs: A): UnaryName;
+  /** Attributes with which the op also puts its output through a function; undefined if these cannot. */
+  absorbMap?(attrs: A, fn: UnaryName): A | undefined;
   /** Attributes with which the op also adds one more input of its output's shape, given last; undefined if these cannot. */
   absorbAdd?(attrs: A): A | undefined;
   /** The input that may be a stack of tensors (Graph.stack); everywhere else they are refused. */

@@ -1,5 +1,5 @@
 /** Rows with a matrix or a vector of their own out of a stack: batches in which rows have different adapters. Not differentiable: such batches are for inference. */
-import { groupedColumnwise, groupedMatmul as groupedMatmulKernel } from "@graft/kernels";
+import { groupedColumnwise, groupedMatmul as groupedMatmulKernel, type UnaryName } from "@graft/kernels";
 import { ShapeError, StackError } from "../errors/index.ts";
 import { sizeOf, type Spec } from "../graph/graph.ts";
 import { defineOp } from "../graph/op.ts";
@@ -8,7 +8,8 @@ import { f32, i32 } from "../graph/op-case.ts";
 interface GroupedMatmulAttrs extends Record<string, unknown> {
   transB: boolean;
   scale: number;
-  /** Set by the fusion pass: the last input is added. */
+  /** Set by the fusion pass: the function of the product, and whether the last input is added. */
+  activation?: UnaryName;
   hasResidual?: boolean;
 }
 
@@ -24,15 +25,18 @@ export const groupedMatmulOp = defineOp<GroupedMatmulAttrs>({
     return [{ shape: x!.shape.with(-1, n), dtype: "f32" }];
   },
   interpret({ inputs: [x, w, group, residual], outputs: [y], inputSpecs, attrs }) {
-    const { transB, scale, hasResidual = false } = attrs;
+    const { transB, scale, activation = "none", hasResidual = false } = attrs;
     const dims = { ...matmulDims(inputSpecs, transB), scale };
     // Not read where there is none.
     const buffers = { x: x!, w: w!, group: group!, residual: residual ?? y!, y: y! };
-    groupedMatmulKernel.reference(buffers, dims, { transB, wide: false, hasResidual });
+    groupedMatmulKernel.reference(buffers, dims, { transB, wide: false, activation, hasResidual });
   },
   absorbAdd: (attrs) => (attrs.hasResidual ? undefined : { ...attrs, hasResidual: true }),
+  // A factor is none: it would be rounded with the product's own.
+  absorbMap: (attrs, fn) =>
+    attrs.hasResidual || attrs.activation || fn === "scale" ? undefined : { ...attrs, activation: fn },
   lower(call) {
-    const { transB, scale, hasResidual = false } = call.attrs;
+    const { transB, scale, activation = "none", hasResidual = false } = call.attrs;
     const dims = { ...matmulDims(call.inputs, transB), scale };
     const buffers = {
       x: call.in(0),
@@ -41,13 +45,13 @@ export const groupedMatmulOp = defineOp<GroupedMatmulAttrs>({
       ...(hasResidual ? { residual: call.in(3) } : {}),
       y: call.out(0),
     };
-    call.run(groupedMatmulKernel, { transB, wide: transB && dims.k % 4 === 0, hasResidual }, dims, buffers);
+    call.run(groupedMatmulKernel, { transB, wide: transB && dims.k % 4 === 0, activation, hasResidual }, dims, buffers);
   },
   cases: [true, false].flatMap((transB) =>
     [false, true].map((hasResidual) => ({
-      name: `${transB ? "wT" : "w"}${hasResidual ? " with a residual" : ""}`,
+      name: `${transB ? "wT" : "w"}${hasResidual ? " with tanh and a residual" : ""}`,
       inputs: [f32(5, 8), transB ? f32(3, 6, 8) : f32(3, 8, 6), i32(5), ...(hasResidual ? [f32(5, 6)] : [])],
-      attrs: { transB, scale: 0.5, hasResidual },
+      attrs: { transB, scale: 0.5, ...(hasResidual ? { activation: "tanh" as const, hasResidual } : {}) },
       fill: { 2: (i: number) => [2, -1, 0, 1, 2][i]! },
     })),
   ),

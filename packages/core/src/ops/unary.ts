@@ -27,6 +27,7 @@ export type ActivationName = keyof typeof gradients;
 
 export const unaryOp = defineOp<{ fn: UnaryName; scale: number }>({
   name: "unary",
+  mapOf: ({ fn }) => fn,
   infer: ([x]) => [{ shape: x!.shape, dtype: "f32" }],
   interpret({ inputs: [x], outputs: [y], attrs: { fn, scale } }) {
     for (let i = 0; i < y!.length; i++) y![i] = unaryFunctions[fn].f(x![i]!, scale);

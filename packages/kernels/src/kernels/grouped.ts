@@ -5,6 +5,8 @@
 import { elementsOf, grid1d, WORKGROUP } from "../grid.ts";
 import { type Binding, defineKernel } from "../kernel.ts";
 import { ids, read, write } from "./_bindings.ts";
+import { ERF_WGSL } from "./binary.ts";
+import { type UnaryName, unaryFunctions } from "./unary.ts";
 
 const ARGUMENTS =
   "@builtin(workgroup_id) group_id: vec3u, @builtin(num_workgroups) groups_count: vec3u, @builtin(local_invocation_index) lane: u32";
@@ -12,12 +14,12 @@ const ARGUMENTS =
 type GroupedBuffers = "x" | "w" | "group" | "residual" | "y";
 
 /**
- * y[r] = scale x[r] w[group[r]] + residual[r], or x[r] w[group[r]]^T with transB; the residual alone, or 0, where the group is none of 0 .. groups - 1. x: [rows, k];
+ * y[r] = f(scale x[r] w[group[r]]) + residual[r], or x[r] w[group[r]]^T with transB; a product of 0 where the group is none of 0 .. groups - 1. x: [rows, k];
  * w: [groups, k, n] or [groups, n, k]; group: [rows]; residual, y: [rows, n]. Sums run in the order of k, as in `matmul`: a row gets the same bits from either.
  * `wide`: with transB, k a multiple of 4.
  */
 export const groupedMatmul = defineKernel<
-  { transB: boolean; wide: boolean; hasResidual: boolean },
+  { transB: boolean; wide: boolean; activation: UnaryName | "none"; hasResidual: boolean },
   "rows" | "n" | "k" | "groups" | "scale",
   GroupedBuffers
 >({
@@ -31,12 +33,15 @@ export const groupedMatmul = defineKernel<
       ...(hasResidual ? { residual: read } : {}),
       y: write,
     }) as Record<GroupedBuffers, Binding>,
-  wgsl({ transB, wide, hasResidual }) {
+  wgsl({ transB, wide, activation, hasResidual }) {
+    const f = activation === "none" ? "x" : unaryFunctions[activation].wgsl;
+    const result = (sum: string) => `y[at] = f(${sum})${hasResidual ? " + residual[at]" : ""};`;
     const step = wide
       ? `let a = x[row * k + i]; let b = w[begin + i];
     sum = fma(a.x, b.x, sum); sum = fma(a.y, b.y, sum); sum = fma(a.z, b.z, sum); sum = fma(a.w, b.w, sum);`
       : `sum = fma(x[row * k + i], w[begin + ${transB ? "i" : "i * dims.n"}], sum);`;
-    return `
+    return `${ERF_WGSL}
+fn f(x: f32) -> f32 { return ${f}; }
 @compute @workgroup_size(${WORKGROUP})
 fn main(${ARGUMENTS}) {
   let at = workgroup_index(group_id, groups_count) * ${WORKGROUP}u + lane;
@@ -44,43 +49,44 @@ fn main(${ARGUMENTS}) {
   let row = at / dims.n;
   let column = at % dims.n;
   let own = group[row];
-  if (own < 0 || own >= i32(dims.groups)) { y[at] = ${hasResidual ? "residual[at]" : "0.0"}; return; }
+  if (own < 0 || own >= i32(dims.groups)) { ${result("0.0")} return; }
   let k = dims.k${wide ? " / 4u" : ""};
   let begin = ${transB ? "(u32(own) * dims.n + column) * k" : "u32(own) * k * dims.n + column"};
   var sum = 0.0;
   for (var i = 0u; i < k; i++) {
     ${step}
   }
-  y[at] = sum * dims.scale${hasResidual ? " + residual[at]" : ""};
+  ${result("sum * dims.scale")}
 }`;
   },
   grid: ({ rows, n }) => grid1d(rows * n),
   sizes: ({ rows, n, k, groups }) => ({ x: rows * k, w: groups * n * k, group: rows, residual: rows * n, y: rows * n }),
-  reference({ x, w, group, residual, y }, { rows, n, k, groups, scale }, { transB, hasResidual }) {
+  reference({ x, w, group, residual, y }, { rows, n, k, groups, scale }, { transB, activation, hasResidual }) {
+    const f = activation === "none" ? (value: number) => value : unaryFunctions[activation].f;
     for (let r = 0; r < rows; r++) {
       const own = group[r]!;
       for (let c = 0; c < n; c++) {
         let sum = 0;
         if (own >= 0 && own < groups)
           for (let i = 0; i < k; i++) sum += x[r * k + i]! * w[transB ? (own * n + c) * k + i : (own * k + i) * n + c]!;
-        y[r * n + c] = scale * sum + (hasResidual ? residual[r * n + c]! : 0);
+        y[r * n + c] = f(scale * sum, 1) + (hasResidual ? residual[r * n + c]! : 0);
       }
     }
   },
   cost: ({ rows, n, k }) => ({ flops: 2 * rows * n * k, bytes: 4 * rows * (n * k + n + k) }),
   atScale: {
-    statics: { transB: true, wide: true, hasResidual: false },
+    statics: { transB: true, wide: true, activation: "none", hasResidual: false },
     dims: { rows: 32, n: 16, k: 2048, groups: 8, scale: 2 },
     fill: { group: (i) => i % 8 },
   },
   cases: [
-    { transB: true, wide: true, hasResidual: false, k: 12 },
-    { transB: true, wide: true, hasResidual: true, k: 12 },
-    { transB: true, wide: false, hasResidual: false, k: 13 },
-    { transB: false, wide: false, hasResidual: true, k: 13 },
-  ].map(({ transB, wide, hasResidual, k }) => ({
-    name: `${transB ? "wT" : "w"}${wide ? " wide" : ""}${hasResidual ? " with a residual" : ""}, rows without a group`,
-    statics: { transB, wide, hasResidual },
+    { transB: true, wide: true, activation: "none" as const, hasResidual: false, k: 12 },
+    { transB: true, wide: true, activation: "gelu" as const, hasResidual: true, k: 12 },
+    { transB: true, wide: false, activation: "sigmoid" as const, hasResidual: false, k: 13 },
+    { transB: false, wide: false, activation: "none" as const, hasResidual: true, k: 13 },
+  ].map(({ transB, wide, activation, hasResidual, k }) => ({
+    name: `${transB ? "wT" : "w"}${wide ? " wide" : ""} ${activation}${hasResidual ? " with a residual" : ""}, rows without a group`,
+    statics: { transB, wide, activation, hasResidual },
     dims: { rows: 7, n: 19, k, groups: 3, scale: 0.5 },
     fill: { group: (i: number) => [2, -1, 0, 0, 1, 3, 2][i]! },
   })),
