@@ -118,6 +118,7 @@ describe.skipIf(executable === undefined)("the dashboard", () => {
       await page.getByText("Version 1 served").waitFor();
       const rollBack = page.getByRole("button", { name: "Roll back" });
       await rollBack.click();
+      await page.getByRole("dialog").waitFor();
       await page.keyboard.press("Escape");
       await page.getByRole("dialog").waitFor({ state: "detached" });
       expect(await page.evaluate("document.activeElement.textContent")).toBe("Roll back");
