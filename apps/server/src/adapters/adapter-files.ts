@@ -47,6 +47,7 @@ export function uploadedFiles(form: FormData): Fill {
 /** From a folder: copies, so that what happens to it later changes nothing. With `roots` the files too must really lie in one of them. */
 export function copiedFiles(from: string, roots?: readonly string[]): Fill {
   return async (folder) => {
+    if (!existsSync(from)) throw new CheckpointError(`${from}: no such adapter folder`);
     for (const name of [CONFIG, WEIGHTS.find((weights) => existsSync(join(from, weights))) ?? WEIGHTS[0]]) {
       const path = join(from, name);
       if (!existsSync(path)) throw new CheckpointError(`${from}: is no adapter folder, it has no ${name}`);
