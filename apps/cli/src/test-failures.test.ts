@@ -12,7 +12,12 @@ test("each failure comes with what was printed since the test before it, without
 @graft/eval:test: 
 @graft/eval:test: src/b.test.ts:
 (fail) four
- 1 fail`;
+
+2 tests failed:
+(fail) two [0.2ms]
+(fail) four
+
+ 2 fail`;
   expect(failuresIn(output)).toEqual([
     "12 |   expect(1).toBe(2);\nerror: expect(received).toBe(expected)\n(fail) two [0.2ms]",
     "(fail) four",

@@ -12,6 +12,8 @@ export function failuresIn(output: string): string[] {
   let since: string[] = [];
   for (const raw of output.split("\n")) {
     const line = raw.replace(/^@?[\w/-]+:test: ?/, "").trimEnd();
+    // Bun repeats the names at its end.
+    if (/^\d+ tests? failed:$/.test(line)) break;
     if (/^\((pass|skip|todo)\)/.test(line) || /\.test\.tsx?:$/.test(line)) since = [];
     else since.push(line);
     if (line.startsWith("(fail)") || line.startsWith("# Unhandled error between tests")) {
