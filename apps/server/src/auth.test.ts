@@ -1,25 +1,25 @@
 import { expect, test } from "bun:test";
 import { Hono } from "hono";
 import type { AppEnv } from "./app-env.ts";
-import { authenticate, hashOfKey, type Identity, type KeyBook, newKey, scopeFor } from "./auth.ts";
-import type { Scope } from "./db/index.ts";
+import { authenticate, hashOfKey, newKey, scopeFor } from "./auth.ts";
+import type { KeyIdentity, KeyStore, Scope } from "./db/index.ts";
 import { onError } from "./errors.ts";
 import { limitRates } from "./rate-limit.ts";
 
-type Own = Partial<Pick<Identity, "requestsPerMinute" | "tokensPerMinute">>;
+type Own = Partial<Pick<KeyIdentity, "requestsPerMinute" | "tokensPerMinute">>;
 
 /** An app that says who asks and spends so many tokens as ?tokens= says; keys by the scope they have. */
 function appWith(
   keys: Readonly<Record<string, readonly Scope[]>>,
   { adminKey, ...own }: Own & { adminKey?: string } = {},
 ) {
-  const identities = new Map<string, Identity>(
+  const identities = new Map<string, KeyIdentity>(
     Object.entries(keys).map(([key, scopes]) => [
       hashOfKey(key),
       { keyId: key, name: key, scopes, requestsPerMinute: null, tokensPerMinute: null, ...own },
     ]),
   );
-  const book: KeyBook = {
+  const book: KeyStore["keyBook"] = {
     hasKeys: () => Promise.resolve(identities.size > 0),
     find: (hash) => Promise.resolve(identities.get(hash)),
   };

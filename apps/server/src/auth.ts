@@ -2,26 +2,10 @@
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import type { MiddlewareHandler } from "hono";
 import type { AppEnv } from "./app-env.ts";
-import type { Scope } from "./db/index.ts";
+import type { KeyIdentity, KeyStore, Scope } from "./db/index.ts";
 import { ApiError } from "./errors.ts";
 
-export interface Identity {
-  /** Of the key; "" for the key of the command line, and for everybody where there are no keys. */
-  readonly keyId: string;
-  readonly name: string;
-  readonly scopes: readonly Scope[];
-  readonly requestsPerMinute: number | null;
-  readonly tokensPerMinute: number | null;
-}
-
-/** The keys as authentication needs them. */
-export interface KeyBook {
-  /** Is there any key that is not revoked? */
-  hasKeys(): Promise<boolean>;
-  find(sha256: string): Promise<Identity | undefined>;
-}
-
-const EVERYBODY: Identity = {
+const EVERYBODY: KeyIdentity = {
   keyId: "",
   name: "",
   scopes: ["admin"],
@@ -54,9 +38,9 @@ export const newKey = (): string => `gk-${randomBytes(32).toString("base64url")}
 /**
  * Without `adminKey` and with no key in the book everybody may do everything. Keys are random, so a plain SHA-256 at rest is enough. Throws ApiError 401 and 403.
  */
-export function authenticate(adminKey: string | undefined, book: KeyBook): MiddlewareHandler<AppEnv> {
+export function authenticate(adminKey: string | undefined, book: KeyStore["keyBook"]): MiddlewareHandler<AppEnv> {
   const admin = adminKey === undefined ? undefined : Buffer.from(hashOfKey(adminKey));
-  const identityOf = async (authorization: string | undefined): Promise<Identity | undefined> => {
+  const identityOf = async (authorization: string | undefined): Promise<KeyIdentity | undefined> => {
     const given = /^Bearer +(\S+)$/i.exec(authorization ?? "")?.[1];
     if (given === undefined) return undefined;
     const hash = hashOfKey(given);

@@ -6,7 +6,7 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Logger } from "pino";
 import type { AdapterShelf } from "../adapter-shelf.ts";
-import type { Blobs, JobRow, Store } from "../db/index.ts";
+import type { Blobs, JobError, JobRow, Store } from "../db/index.ts";
 import { ApiError, EngineUnavailable, errorBody } from "../errors.ts";
 import type { Metrics } from "../metrics.ts";
 import type { EngineProcess } from "../worker/engine-process.ts";
@@ -29,8 +29,13 @@ export interface JobRunnerOptions {
   readonly now: () => Date;
 }
 
-/** Why a running job is asked to end. */
-type Wish = "pause" | "cancel" | "shutdown";
+/** Why a job is asked to end: what becomes of it, and what is said. */
+const ends = {
+  pause: { to: "paused", message: "Job paused" },
+  cancel: { to: "cancelled", message: "Job cancelled" },
+  shutdown: { to: "queued", message: "The server stops; the job goes on after it" },
+} as const;
+type Wish = keyof typeof ends;
 
 interface Running {
   readonly controller: AbortController;
@@ -111,21 +116,17 @@ export class JobRunner {
   }
 
   async #stop(id: string, wish: "pause" | "cancel"): Promise<JobRow> {
-    const { store, now } = this.#options;
     const running = this.#running.get(id);
     if (!running) {
-      const [to, said] =
-        wish === "pause" ? (["paused", "Job paused"] as const) : (["cancelled", "Job cancelled"] as const);
-      const job = await store.moveJob(id, to, now(), { events: [info(said)] });
+      const job = await this.#end(id, wish);
       this.#notify(id);
-      if (wish === "cancel") await this.#clear(id);
       return job;
     }
     // A cancel after a pause wins.
     if (running.wish !== "cancel") running.wish = wish;
     running.controller.abort();
     await running.ended;
-    return store.job(id);
+    return this.#options.store.job(id);
   }
 
   async #pump(): Promise<void> {
@@ -196,7 +197,7 @@ export class JobRunner {
               const events = [info(`Job done: ${result} is published`)];
               await store.succeedJob(job.id, { adapter: result, version, events }, now());
               await this.#clear(job.id);
-            } else await this.#ended(job.id);
+            } else await this.#end(job.id, this.#running.get(job.id)?.wish ?? "shutdown");
             break;
           default:
             event satisfies never;
@@ -208,8 +209,7 @@ export class JobRunner {
       else {
         const { message, code, param } = errorBody(error).error;
         log.warn({ jobId: job.id, err: error }, "job failed");
-        const failed = { code: code ?? "training_failed", message, param };
-        await store.moveJob(job.id, "failed", now(), { error: failed, events: [{ level: "error", message }] });
+        await this.#fail(job.id, { code: code ?? "training_failed", message, param });
       }
     }
   }
@@ -227,18 +227,18 @@ export class JobRunner {
     }
   }
 
-  /** After a run that was asked to stop has saved. */
-  async #ended(id: string): Promise<void> {
+  /** What was wished for a job that does not run, or whose run has saved. */
+  async #end(id: string, wish: Wish): Promise<JobRow> {
+    const { to, message } = ends[wish];
     const { store, now } = this.#options;
-    const wish = this.#running.get(id)?.wish ?? "shutdown";
-    const to = { pause: "paused", cancel: "cancelled", shutdown: "queued" } as const;
-    const said = {
-      pause: "Job paused",
-      cancel: "Job cancelled",
-      shutdown: "The server stops; the job goes on after it",
-    };
-    await store.moveJob(id, to[wish], now(), { events: [info(said[wish])] });
+    const job = await store.moveJob(id, to, now(), { events: [info(message)] });
     if (wish === "cancel") await this.#clear(id);
+    return job;
+  }
+
+  async #fail(id: string, error: JobError): Promise<void> {
+    const { store, now } = this.#options;
+    await store.moveJob(id, "failed", now(), { error, events: [{ level: "error", message: error.message }] });
   }
 
   /** The engine's process died: the job goes on from its last checkpoint when there is another, unless it seems to be the cause. */
@@ -247,11 +247,13 @@ export class JobRunner {
     const wish = this.#running.get(id)?.wish;
     const deaths = (this.#deaths.get(id) ?? 0) + 1;
     this.#deaths.set(id, deaths);
-    if (wish === "cancel" || wish === "pause") return this.#ended(id);
+    if (wish === "cancel" || wish === "pause") {
+      await this.#end(id, wish);
+      return;
+    }
     if (!this.closing.aborted && deaths >= MAX_DEATHS) {
       const message = `${error.message}; it died ${deaths} times in a row while this job ran, without a step in between`;
-      const failed = { code: "engine_died", message, param: null };
-      await store.moveJob(id, "failed", now(), { error: failed, events: [{ level: "error", message }] });
+      await this.#fail(id, { code: "engine_died", message, param: null });
       return;
     }
     const message = `${error.message}; the job goes on from its last checkpoint`;

@@ -7,6 +7,7 @@ import { readForm } from "../body.ts";
 import { fileFormats, type FileRow } from "../db/index.ts";
 import { describe, queryOf } from "../describe.ts";
 import { ApiError } from "../errors.ts";
+import { openJobs } from "../jobs/open-jobs.ts";
 import { page, pageOf, pageQuery } from "../page.ts";
 import type { Services } from "../services.ts";
 import { unixSeconds } from "../unix-seconds.ts";
@@ -112,11 +113,9 @@ export function fileRoutes({ store, blobs, newId, now }: Services) {
       }),
       async (c) => {
         const id = c.req.param("id");
-        const waiting = await store.jobs({ states: ["queued", "running", "paused"], limit: 1000 });
-        const job = waiting.data.find(
-          ({ trainingFile, validationFile }) => id === trainingFile || id === validationFile,
-        );
-        if (job) throw new ApiError(409, `job ${job.id} needs this file; cancel it first`, { code: "file_in_use" });
+        for await (const { id: job, trainingFile, validationFile } of openJobs(store))
+          if (id === trainingFile || id === validationFile)
+            throw new ApiError(409, `job ${job} needs this file; cancel it first`, { code: "file_in_use" });
         const { sha256 } = await store.deleteFile(id);
         await blobs.remove(sha256, store.isFileUsed);
         return c.json({ id, object: "file" as const, deleted: true as const });
